@@ -1,0 +1,201 @@
+"""The `plum` command. Thin: every command imports what it needs when it runs, so that `plum --help` answers at once.
+
+Results go to stdout (with `--json` exactly one JSON object or list), words and progress to stderr. A user's mistake is
+one line that begins with `error:` and exit code 1; whatever else goes wrong keeps its traceback, because it is our bug.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plum_hub.errors import UserError
+
+app = typer.Typer(
+    help="Improve a code language model from instructions and execution alone (PLUM, arXiv 2406.06887).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+hub = typer.Typer(help="The local Hub: a real server on loopback for today's Hugging Face clients.", no_args_is_help=True)
+app.add_typer(hub, name="hub")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="PLUM_RUNS", help="Where runs and the local Hub lie.")]
+Where = Annotated[str | None, typer.Option("--hub", help="`local`: the local Hub under --runs. Default: HF_ENDPOINT.")]
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The recipe file.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any recipe key, e.g. --set seed=1.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only validate the recipe; no network.")] = False,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Run a recipe: tests, samples, verdicts, preferences, training, scores; all published. Resumes by itself."""
+    from plum_hub import recipe as recipes
+
+    loaded = recipes.load(recipe, overrides)
+    if check:
+        recipes.check_trainer_args(loaded)
+        _result({"recipe": str(recipe), "valid": True}, as_json, f"{recipe} is valid")
+        return
+    from plum_hub.hub.session import use_hub
+
+    with use_hub(loaded.hub, runs):
+        _quiet()
+        recipes.check_trainer_args(loaded)
+        from plum_hub import run as loop
+
+        result = loop.run(loaded, runs)
+        loop.summary(result)
+        _say_where(loaded.hub, runs)
+    _result(result, as_json)
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="org/name[@tag]; without a tag, the newest version.", show_default=False)],
+    config: Annotated[str | None, typer.Option(help="kto, dpo, sft, ...; default: the dataset's own.")] = None,
+    split: Annotated[str | None, typer.Option(help="Default: the config's first.")] = None,
+    hub: Where = None,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Download a published preference dataset by tag, safely: the rows of that tag, or an error."""
+    with _hub(hub, runs):
+        from plum_hub.hub import pull as pulling
+
+        pulled = pulling.pull(name, config, split)
+        result = {
+            "repo": pulled.repo,
+            "tag": pulled.tag,
+            "commit": pulled.commit,
+            "config": pulled.config,
+            "split": pulled.split,
+            "rows": len(pulled.rows),
+            "columns": pulled.rows.column_names,
+            "path": str(pulled.path),
+        }
+    at = f"@{pulled.tag}" if pulled.tag else " (no tag: main)"
+    words = (
+        f"{pulled.repo}{at}, commit {pulled.commit[:8]}\n"
+        f"{len(pulled.rows)} rows of {pulled.config}/{pulled.split}: {', '.join(pulled.rows.column_names)}\n"
+        f'load_dataset("{pulled.path}", "{pulled.config}", split="{pulled.split}")'
+    )
+    _result(result, as_json, words)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="org/model[@revision], or a folder.", show_default=False)],
+    bench: Annotated[str, typer.Option(help="The benchmark: nano.")] = "nano",
+    n: Annotated[int, typer.Option(min=0, help="Samples a task at T = 1, besides greedy; 0 for greedy alone.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the sampling at T = 1.")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    push: Annotated[bool, typer.Option("--push", help="Write the scores on the model's card.")] = False,
+    hub: Where = None,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Score a checkpoint: pass@1 with its 95 % interval."""
+    if push and Path(model).is_dir():
+        raise UserError("--push needs a model on the Hub (org/model), not a folder")
+    with _hub(hub, runs):
+        from plum_hub.progress import say
+        from plum_hub.run import evaluate as score
+
+        scores, _ = score(model, bench, n, seed, max_new_tokens, batch_size, model)
+        if push:
+            from plum_hub.hub.cards import push_scores
+
+            push_scores(model.partition("@")[0], scores)
+            say(f"scores written to the card of {model.partition('@')[0]}")
+    lines = [f"{s.bench} {s.metric}: {s.value:.1f} % ({s.ci95[0]:.1f} to {s.ci95[1]:.1f}), {s.n} tasks" for s in scores]
+    _result([score.as_json() for score in scores], as_json, "\n".join(lines))
+
+
+@hub.command()
+def serve(
+    root: Annotated[Path | None, typer.Option(help="Where it keeps its repositories; default: RUNS/hub.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one.")] = 8700,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Serve the local Hub until Ctrl-C. Any Hugging Face client can use it with the variables printed here."""
+    from plum_hub.hub.server import serve as serving
+
+    where = root or runs / "hub"
+
+    def ready(endpoint: str, token: str) -> None:
+        words = (
+            f"# the local Hub of {where} is up; in another terminal:\n"
+            f"export HF_ENDPOINT={endpoint} HF_TOKEN={token} HF_HOME={where.resolve() / 'hf-home'} "
+            "HF_HUB_DISABLE_XET=1 HF_UPDATE_DOWNLOAD_COUNTS=0"
+        )
+        _result({"endpoint": endpoint, "token": token, "root": str(where)}, as_json, words)
+
+    serving(where, host, port, ready)
+
+
+def _hub(which: str | None, runs: Path) -> Any:
+    if which not in (None, "local"):
+        raise UserError(f"--hub {which}: only `local` is known; for another server set HF_ENDPOINT")
+    from plum_hub.hub.session import use_hub
+
+    return use_hub("local" if which else None, runs)
+
+
+def _quiet() -> None:
+    """Leave the bars of `datasets` and the hints of `transformers` out: a run shows its own progress."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+def _say_where(which: str | None, runs: Path) -> None:
+    import os
+
+    from plum_hub.progress import say
+
+    say(f"files:      {runs}/")
+    if which == "local":
+        say(f"the local Hub keeps them in {runs}/hub; to use them from any client: plum hub serve --runs {runs}")
+    else:
+        say(f"published to {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}")
+
+
+def _result(value: Any, as_json: bool, words: str = "") -> None:
+    if as_json:
+        print(json.dumps(value), flush=True)
+    elif words:
+        print(words, flush=True)
+
+
+def main() -> None:
+    """Run the command; a `UserError` becomes one line and exit code 1."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,379 @@
+"""The data half of a run: instructions -> tests -> samples -> judgements -> kto, dpo, sft, shard by shard.
+
+A shard is `shard_size` instructions; shard k of every stage holds the same instructions. Each shard's file is named by
+a fingerprint of everything that shaped it, down to the source of the code, so what is there is right or not there.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import plum_hub.generate
+import plum_hub.sandbox
+from plum_hub import stages
+from plum_hub.instructions import load_instructions, load_rows, load_texts
+from plum_hub.outcomes import Outcome
+from plum_hub.progress import bar, say
+from plum_hub.sandbox import Job, Limits, Sandbox
+from plum_hub.stages import extract, judge, prefer, sample, tests
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from plum_hub.generate import Engine
+    from plum_hub.run import Run
+
+
+def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
+    """Run the four stages.
+
+    Returns:
+        The six configs, the facts for the card, and the fingerprint of it all.
+    """
+    from datasets import concatenate_datasets
+
+    recipe = state.recipe
+    assert recipe.instructions
+    assert recipe.tests
+    assert recipe.sample
+    _sweep(state.folder)
+    instructions = load_instructions(recipe)
+    size = recipe.shard_size
+    shards = [instructions.select(range(i, min(i + size, len(instructions)))) for i in range(0, len(instructions), size)]
+    limits = Limits(
+        recipe.judge.seconds, recipe.judge.total_seconds, recipe.judge.memory_mb, recipe.judge.output_bytes
+    )  # fmt: skip
+    with Sandbox(limits, recipe.judge.workers) as sandbox:
+        with state.timed("tests"):
+            made_tests, test_keys, generator = _tests(state, instructions, shards, sandbox)
+        state.counts["tests"] = _count_tests(made_tests, recipe.tests.consistency)
+        with state.timed("sample"):
+            made_samples, sample_keys, policy = _samples(state, instructions, shards)
+        state.counts["sample"] = _count_samples(made_samples, len(instructions))
+        with state.timed("judge"):
+            judged, judge_keys = _judgements(state, made_samples, sample_keys, made_tests, test_keys, sandbox)
+        all_samples, judgements = concatenate_datasets(made_samples), concatenate_datasets(judged)
+        state.counts["judge"] = _count_judgements(judgements)
+        caps = (recipe.prefer.max_chosen, recipe.prefer.max_rejected, recipe.prefer.max_pairs)
+        batches = [t.args.get("per_device_train_batch_size", 8) for t in recipe.train.values() if t.method == "kto"]
+        settings = (*caps, recipe.seed, max(batches, default=8))
+        key = stages.fingerprint("prefer", stages.code_version(prefer), settings, judge_keys)
+        with state.timed("prefer"):
+            views, counts = prefer.prefer(all_samples, judgements, *settings, fingerprint=key)
+        labelled = state.counts["judge"]["out"]
+        state.counts["prefer"] = {"in": labelled, "out": len(views["kto"]), **counts}
+        pair_quality = _pair_quality(state, instructions, all_samples, judgements, views, sandbox)
+    views = {"tests": concatenate_datasets(made_tests), "samples": all_samples, "judgements": judgements, **views}
+    facts = {
+        "counts": state.counts,
+        "histogram": _histogram(judgements),
+        "examples": _examples(instructions, all_samples, judgements),
+        "generator": generator,
+        "policy": policy,
+        "instructions_from": _name(recipe.instructions),
+        "sampling": "imported as they are" if recipe.sample.import_ else (
+            f"K = {recipe.sample.n}, temperature {recipe.sample.temperature}, top_p {recipe.sample.top_p}, "
+            f"top_k {recipe.sample.top_k or 'off'}, at most {recipe.sample.max_new_tokens} new tokens"
+        ),
+        "consistency": {
+            "reference": "those of responses whose own solution passes them",
+            "consensus": "those that the samples' best consensus set passes (CodeT, arXiv 2207.10397)",
+        }[recipe.tests.consistency],
+        "pair_quality": pair_quality,
+    }  # fmt: skip
+    return views, facts, key
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of shards that a killed run left unfinished."""
+    for stage in ("tests", "samples", "judgements"):
+        for part in (folder / stage).glob("tmp*"):
+            part.unlink()
+
+
+def _tests(
+    state: Run, instructions: Dataset, shards: list[Dataset], sandbox: Sandbox
+) -> tuple[list[Dataset], list[str], str]:
+    source = state.recipe.tests
+    assert source
+    engine: Engine | None = None
+    texts: dict[str, list[str]] = {}
+    if source.import_:
+        texts = load_texts(state.recipe, source.import_, instructions, source.responses)
+        generator, revision = source.import_.generator, source.import_.dataset or source.import_.file or ""
+    else:
+        assert source.generator
+        generator, revision = _resolve_engine(source.generator)
+    code = stages.code_version(tests, extract, plum_hub.sandbox)
+    made, keys = [], []
+    with bar("tests", len(shards)) as advance:
+        for k, shard in enumerate(shards):
+            own = [texts.get(i, []) for i in shard["id"]]
+            parent = stages.rows_fingerprint(shard)
+            settings = source.model_dump(mode="json", exclude={"import_"})
+            limits = state.recipe.judge.model_dump(mode="json", exclude={"workers"})
+            key = stages.fingerprint("tests", code, settings, limits, own, generator, revision, parent)
+            path = state.folder / "tests" / f"{k:05d}-{key}.arrow"
+            if source.generator and not stages.finished(path):
+                engine = engine or plum_hub.generate.load(source.generator)
+                asked = [
+                    [{"role": "user", "content": tests.PROMPT.replace("{instruction}", text)}]
+                    for text in shard["instruction"]
+                ]
+                sampling = plum_hub.generate.Sampling(
+                    source.responses, source.temperature, max_new_tokens=source.max_new_tokens
+                )
+                answers = engine.generate(asked, sampling, _seed(state.recipe.seed, "tests", k))
+                own = [[answer.text for answer in group] for group in answers]
+            kwargs = {
+                "responses": own,
+                "generator": generator,
+                "generator_revision": revision,
+                "format": source.format,
+                "max_tests": source.max_tests,
+                "sandbox": sandbox,
+            }
+            made.append(stages.map_shard(shard, tests.make_tests, tests.FEATURES, path, kwargs))
+            keys.append(key)
+            advance(1)
+    return made, keys, f"{generator} ({revision})" if revision else generator
+
+
+def _samples(
+    state: Run, instructions: Dataset, shards: list[Dataset]
+) -> tuple[list[Dataset], list[str], str]:
+    recipe = state.recipe
+    source, where = recipe.sample, recipe.instructions
+    assert source
+    assert where
+    engine: Engine | None = None
+    texts: dict[str, list[str]] = {}
+    if source.import_:
+        texts = load_texts(recipe, source.import_, instructions, source.n)
+        policy, revision = source.import_.generator, source.import_.dataset or source.import_.file or ""
+    else:
+        assert recipe.policy
+        policy, revision = _resolve_engine(recipe.policy)
+    code = stages.code_version(sample, extract, plum_hub.generate)
+    versions = [importlib.metadata.version(name) for name in ("torch", "transformers")]
+    made, keys = [], []
+    with bar("sample", len(instructions) * source.n) as advance:
+        for k, shard in enumerate(shards):
+            parent = stages.rows_fingerprint(shard)
+            own = [texts.get(i, []) for i in shard["id"]]
+            seed = _seed(recipe.seed, "sample", k)
+            settings = source.model_dump(mode="json", exclude={"import_"})
+            asking = (where.prompt, where.system)
+            key = stages.fingerprint("sample", code, versions, settings, asking, own, policy, revision, seed, parent)
+            path = state.folder / "samples" / f"{k:05d}-{key}.arrow"
+            completions: list[list[dict[str, Any]]] = [
+                [{"text": text, "tokens": -1, "finish_reason": "imported"} for text in group] for group in own
+            ]
+            if not source.import_ and not stages.finished(path):
+                engine = engine or plum_hub.generate.load(recipe.policy or "")
+                asked = [sample.to_messages(row, *asking) for row in shard]
+                sampling = plum_hub.generate.Sampling(
+                    source.n, source.temperature, source.top_p, source.top_k, source.max_new_tokens, source.batch_size
+                )
+                groups = engine.generate(asked, sampling, seed, advance)
+                completions = [[vars(completion) for completion in group] for group in groups]
+            else:
+                advance(len(shard) * source.n)
+            record = {
+                "policy": policy,
+                "policy_revision": revision,
+                "temperature": source.temperature,
+                "top_p": source.top_p,
+                "top_k": source.top_k,
+                "max_new_tokens": source.max_new_tokens,
+                "seed": seed,
+            }
+            kwargs = {
+                "completions": completions,
+                "prompt": where.prompt,
+                "system": where.system,
+                "continuation": source.continuation,
+                "stop": source.stop,
+                "record": record,
+            }
+            made.append(stages.map_shard(shard, sample.make_samples, sample.FEATURES, path, kwargs))
+            keys.append(key)
+    return made, keys, f"`{policy}` ({revision})"
+
+
+def _judgements(
+    state: Run,
+    samples: list[Dataset],
+    sample_keys: list[str],
+    made_tests: list[Dataset],
+    test_keys: list[str],
+    sandbox: Sandbox,
+) -> tuple[list[Dataset], list[str]]:
+    source, checks = state.recipe.tests, state.recipe.judge
+    assert source
+    code = stages.code_version(judge, plum_hub.sandbox)
+    settings = checks.model_dump(mode="json", exclude={"workers"})
+    made, keys = [], []
+    with bar("judge", sum(len(shard) for shard in samples)) as advance:
+        for k, shard in enumerate(samples):
+            key = stages.fingerprint("judge", code, settings, source.consistency, sample_keys[k], test_keys[k])
+            path = state.folder / "judgements" / f"{k:05d}-{key}.arrow"
+            kwargs = {
+                "tests": tests.kept_tests(list(made_tests[k])),
+                "consistency": source.consistency,
+                "static_check": checks.static_check,
+                "sandbox": sandbox,
+            }
+            columns = shard.select_columns(["instruction_id", "sample_id", "code"])
+            made.append(stages.map_shard(columns, judge.judge, judge.FEATURES, path, kwargs))
+            keys.append(key)
+            advance(len(shard))
+    return made, keys
+
+
+def _resolve_engine(name: str) -> tuple[str, str]:
+    """What an engine string names, as repository and commit, without loading the model."""
+    from plum_hub.hub.names import resolve
+
+    model = name.partition(":")[2] or name
+    return (model, "") if Path(model).is_dir() else resolve(model, "model")
+
+
+def _seed(seed: int, stage: str, shard: int) -> int:
+    """A shard's own seed, so that its texts do not depend on which shards were made before it."""
+    return int(stages.fingerprint(seed, stage, shard), 16) % 2**31
+
+
+def _name(source: Any) -> str:
+    name = f"`{source.dataset or source.file}`"
+    return f"{name}, config `{source.config}`" if source.config else name
+
+
+def _count_tests(shards: list[Dataset], consistency: str) -> dict[str, Any]:
+    kept, reasons = 0, Counter[str]()
+    for shard in shards:
+        kept += sum(shard["kept"])
+        reasons.update(reason for reason in shard["reason"] if reason)
+    total = kept + reasons.total()
+    checked = kept + sum(n for reason, n in reasons.items() if reason.startswith("inconsistent"))
+    rate = 100 * kept / checked if checked and consistency == "reference" else None
+    return {"in": total, "out": kept, "dropped": dict(reasons.most_common()), "consistency_rate": rate}
+
+
+def _count_samples(shards: list[Dataset], instructions: int) -> dict[str, Any]:
+    finish, empty, total, seen = Counter[str](), 0, 0, set()
+    for shard in shards:
+        finish.update(shard["finish_reason"])
+        empty += sum(not code.strip() for code in shard["code"])
+        seen |= set(shard["instruction_id"])
+        total += len(shard)
+    without = {"instruction_without_samples": instructions - len(seen)} if len(seen) < instructions else {}
+    return {"in": instructions, "out": total, "dropped": without, "truncated": finish["length"], "no_code": empty}
+
+
+def _count_judgements(judgements: Dataset) -> dict[str, Any]:
+    labels = Counter(judgements["label"])
+    reasons = Counter(reason for reason in judgements["reason"] if reason)
+    return {
+        "in": len(judgements),
+        "out": labels[judge.CHOSEN] + labels[judge.REJECTED],
+        "dropped": dict(reasons.most_common()),
+        "outcomes": dict(Counter(judgements["outcome"]).most_common()),
+        "chosen": labels[judge.CHOSEN],
+        "rejected": labels[judge.REJECTED],
+    }
+
+
+def _histogram(judgements: Dataset) -> dict[str, int]:
+    """Pass ratio of the instructions (PLUM Figure 2): share of labelled samples that are chosen, in fifths."""
+    chosen, labelled = Counter[str](), Counter[str]()
+    for instruction_id, label in zip(judgements["instruction_id"], judgements["label"], strict=True):
+        labelled[instruction_id] += bool(label)
+        chosen[instruction_id] += label == judge.CHOSEN
+    names = ["none", "up to 20 %", "20 to 40 %", "40 to 60 %", "60 to 80 %", "80 to 100 %", "all"]
+    bins = dict.fromkeys(names, 0)
+    for instruction_id, total in labelled.items():
+        if total:
+            share = chosen[instruction_id] / total
+            bins[names[0] if share == 0 else names[6] if share == 1 else names[1 + min(4, int(share * 5))]] += 1
+    return bins
+
+
+def _examples(instructions: Dataset, samples: Dataset, judgements: Dataset) -> list[dict[str, Any]]:
+    """A chosen, a rejected and a dropped sample, the first of each kind."""
+    texts = dict(zip(instructions["id"], instructions["instruction"], strict=True))
+    labels = judgements["label"][:]
+    found = []
+    for label in (judge.CHOSEN, judge.REJECTED, ""):
+        at = next((i for i, value in enumerate(labels) if value == label), None)
+        if at is not None:
+            found.append({**samples[at], **judgements[at], "instruction": texts[samples[at]["instruction_id"]]})
+    return found
+
+
+def _pair_quality(
+    state: Run, instructions: Dataset, samples: Dataset, judgements: Dataset, views: dict[str, Dataset], sandbox: Sandbox
+) -> dict[str, dict[str, Any]]:
+    """How many labels agree with tests known to be right, for the published rule and for taking every test at its word.
+
+    Returns:
+        rule -> `chosen_right`, `rejected_right`, `ordered` in percent and the number of `pairs`; empty without `truth`.
+    """
+    source = state.recipe.truth
+    if source is None:
+        return {}
+    from plum_hub.instructions import column
+
+    rows = load_rows(state.recipe, source)
+    truth = {}
+    column(rows, source.id_column, source)
+    for row in rows:
+        test = source.test
+        for name, value in row.items():
+            test = test.replace("{" + name + "}", str(value))
+        truth[str(row[source.id_column])] = test
+    ids, codes, sample_ids = samples["instruction_id"][:], samples["code"][:], samples["sample_id"][:]
+    labels, suites = judgements["label"][:], judgements["tests"][:]
+    wanted = {(ids[i], codes[i]) for i, label in enumerate(labels) if label and ids[i] in truth}
+    jobs = {key: Job(key[1], (truth[key[0]],)) for key in sorted(wanted)}
+    with state.timed("truth"), bar("truth", len(jobs)) as advance:
+        right = {}
+        for key, result in zip(jobs, sandbox.run(jobs.values()), strict=True):
+            right[key] = result.outcome is Outcome.PASSED
+            advance(1)
+    by_sample = {sample_ids[i]: right.get((ids[i], codes[i])) for i in range(len(ids)) if labels[i]}
+    every = ["" if not label else judge.CHOSEN if all(t["outcome"] == Outcome.PASSED for t in suite) else judge.REJECTED
+             for label, suite in zip(labels, suites, strict=True)]  # fmt: skip
+    naive, naive_pairs, _ = prefer.select(ids, every, None, None, state.recipe.prefer.max_pairs, state.recipe.seed)
+    rules = {
+        state.recipe.tests.consistency: (  # type: ignore[union-attr]
+            [s for s, label in zip(views["kto"]["sample_id"], views["kto"]["label"], strict=True) if label],
+            [s for s, label in zip(views["kto"]["sample_id"], views["kto"]["label"], strict=True) if not label],
+            list(zip(views["dpo"]["chosen_sample_id"], views["dpo"]["rejected_sample_id"], strict=True)),
+        ),
+        "every_test": (
+            [sample_ids[i] for i in naive[judge.CHOSEN]],
+            [sample_ids[i] for i in naive[judge.REJECTED]],
+            [(sample_ids[c], sample_ids[r]) for c, r in naive_pairs],
+        ),
+    }
+    quality = {}
+    for rule, (chosen, rejected, pairs) in rules.items():
+        quality[rule] = {
+            "chosen_right": _share([by_sample[s] is True for s in chosen]),
+            "rejected_right": _share([by_sample[s] is False for s in rejected]),
+            "ordered": _share([by_sample[c] is True and by_sample[r] is False for c, r in pairs]),
+            "pairs": len(pairs),
+            "chosen": len(chosen),
+            "rejected": len(rejected),
+        }
+    base = _share([by_sample[s] is True for s in by_sample])
+    say(f"of {len(by_sample)} labelled samples, {base} % are right by the benchmark's own tests")
+    return quality
+
+
+def _share(flags: list[bool]) -> float:
+    return round(100 * sum(flags) / len(flags), 2) if flags else 0.0

@@ -1,0 +1,71 @@
+"""The nano family's held-out split as a benchmark: 300 instructions with unseen combinations and hidden tests.
+
+    plum eval plum/quickstart-seed0-kto --hub local
+
+Greedy pass@1, and pass@1 at T = 1 over `n` samples a task. The figures say that the machinery works; they say nothing
+of a model's use for real code. Tasks and hidden tests are made by the package, the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from plum_hub.evaluate.statistics import Score, mean_percent
+from plum_hub.generate import Engine, Sampling
+from plum_hub.outcomes import Outcome
+from plum_hub.sandbox import Job, Sandbox
+from plum_hub.stages.extract import extract_code
+
+NAME = "nano"
+
+
+def evaluate(
+    engine: Engine,
+    sandbox: Sandbox,
+    n: int,
+    max_new_tokens: int,
+    batch_size: int,
+    seed: int,
+    checkpoint: str,
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[list[Score], dict[str, list[float]]]:
+    """Score a checkpoint.
+
+    Args:
+        n: samples a task for the T = 1 figure; 0 for greedy alone.
+        limit: only the first tasks.
+        progress: told the number of sequences finished.
+
+    Returns:
+        The scores, and per metric the share of passing samples of each task (for paired comparisons).
+    """
+    from plum_hub.nano.tasks import heldout
+
+    tasks = heldout()[:limit]
+    conversations = [[{"role": "user", "content": task.instruction}] for task in tasks]
+    scores, shares = [], {}
+    settings = [("pass@1", Sampling(1, 0.0, max_new_tokens=max_new_tokens, batch_size=batch_size))]
+    if n:
+        sampled = Sampling(n, 1.0, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        settings.append((f"pass@1 (T=1, n={n})", sampled))
+    for metric, sampling in settings:
+        groups = engine.generate(conversations, sampling, seed, progress)
+        jobs = (
+            Job(extract_code(completion.text), tuple(task.tests))
+            for task, group in zip(tasks, groups, strict=True)
+            for completion in group
+        )
+        passed = [result.outcome is Outcome.PASSED for result in sandbox.run(jobs)]
+        size = sampling.n
+        shares[metric] = [sum(passed[i : i + size]) / size for i in range(0, len(passed), size)]
+        value, interval = mean_percent(shares[metric])
+        scores.append(Score(checkpoint, NAME, metric, value, interval, len(tasks)))
+    return scores, shares
+
+
+def sequences(n: int, limit: int | None = None) -> int:
+    """How many sequences `evaluate` samples, for a progress bar."""
+    from plum_hub.nano.tasks import heldout
+
+    return len(heldout()[:limit]) * (1 + n)

@@ -1,0 +1,98 @@
+"""The `hf:` engine: a Hub checkpoint (or a local folder) with transformers, on a GPU if there is one, else on the CPU.
+
+Sequences of one batch are padded on the left; conversations are batched by length, so that little is padding. The
+chat template of the checkpoint is always applied; a checkpoint without one is an error, not a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from plum_hub.errors import UserError
+from plum_hub.generate import Completion, Message, Sampling
+from plum_hub.hub.names import resolve
+
+
+class TransformersEngine:
+    """A causal language model in this process.
+
+    Args:
+        name: `org/model`, `org/model@revision`, or a folder.
+
+    Raises:
+        UserError: no such model, or no chat template.
+    """
+
+    def __init__(self, name: str) -> None:
+        if Path(name).is_dir():
+            self.repo, self.revision, where = name, "", {}
+        else:
+            self.repo, self.revision = resolve(name, "model")
+            where = {"revision": self.revision}
+        self.tokenizer = AutoTokenizer.from_pretrained(self.repo, padding_side="left", **where)
+        if not self.tokenizer.chat_template:
+            raise UserError(f"{name} has no chat template: this engine cannot know how to put an instruction to it")
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
+        self.model = AutoModelForCausalLM.from_pretrained(self.repo, dtype=dtype, **where).to(self.device).eval()
+
+    def generate(
+        self,
+        conversations: list[list[Message]],
+        sampling: Sampling,
+        seed: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Completion]]:
+        """See `plum_hub.generate.Engine`. The same seed, batch size and hardware give the same texts."""
+        prompts = [self._encode(conversation) for conversation in conversations]
+        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+        flat = [i for i in order for _ in range(sampling.n)]
+        out: list[list[Completion]] = [[] for _ in prompts]
+        torch.manual_seed(seed)
+        for start in range(0, len(flat), sampling.batch_size):
+            indices = flat[start : start + sampling.batch_size]
+            for i, completion in zip(indices, self._batch([prompts[i] for i in indices], sampling), strict=True):
+                out[i].append(completion)
+            if progress:
+                progress(len(indices))
+        return out
+
+    def _encode(self, conversation: list[Message]) -> list[int]:
+        encoded = self.tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)
+        return list(encoded["input_ids"])
+
+    @torch.inference_mode()
+    def _batch(self, prompts: list[list[int]], sampling: Sampling) -> list[Completion]:
+        padded = self.tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self.device)
+        end = self.model.generation_config.eos_token_id
+        ends = {end} if isinstance(end, int) else set(end or [self.tokenizer.eos_token_id])
+        if sampling.temperature > 0:
+            how = {
+                "do_sample": True,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "top_k": sampling.top_k,  # transformers' own default of 50 would not be T = 1
+            }
+        else:
+            how = {"do_sample": False}
+        config = GenerationConfig(
+            max_new_tokens=sampling.max_new_tokens,
+            pad_token_id=self.tokenizer.pad_token_id,
+            eos_token_id=sorted(ends),
+            **how,
+        )
+        length = padded["input_ids"].shape[1]
+        sequences = self.model.generate(
+            input_ids=padded["input_ids"], attention_mask=padded["attention_mask"], generation_config=config
+        )
+        completions = []
+        for new in sequences[:, length:].tolist():
+            stop = next((at for at, token in enumerate(new) if token in ends), None)
+            tokens = new if stop is None else new[:stop]
+            text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+            completions.append(Completion(text, len(tokens), "length" if stop is None else "stop"))
+        return completions

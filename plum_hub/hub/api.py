@@ -1,0 +1,572 @@
+"""The endpoints of the local Hub: what each request of the Hugging Face clients is answered.
+
+One function per endpoint, `(hub, request, body) -> response`, called in a worker thread; only the upload of a large
+file is streamed. `plum_hub.hub.server` routes to them and runs them. A refusal is a `HubError`.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+import time
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import parse_qs, quote, unquote, urlencode
+
+import yaml
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from plum_hub.hub.storage import SHA256, Change, Entry, HubError, Repository, Revision, Store, check_path
+from plum_hub.hub.tokens import User, read_tokens
+
+BAD_TOKEN = "Invalid credentials in Authorization header"  # this exact text keeps 401 from becoming "repo not found"
+UPLOAD_LINK_SECONDS = 24 * 3600
+
+# --------------------------------------------------------------------------------------------------------------------
+# Requests: who asks, for which repository, with which body
+
+
+class Hub:
+    """What every request needs: the store, the secret that signs upload links, and the tokens."""
+
+    def __init__(self, root: Path, identity: dict[str, str]) -> None:
+        self.root, self.id, self.store = root, identity["id"], Store(root)
+        self._secret = identity["secret"].encode()
+        self._tokens: tuple[tuple[int, int] | None, dict[str, User]] = (None, {})
+
+    def user(self, request: Request) -> User | None:
+        """Who sends the request; None for nobody. 401 for a token that is not known."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not scheme:
+            return None
+        stat = (self.root / "tokens.json").stat()
+        version = (stat.st_mtime_ns, stat.st_ino)
+        if self._tokens[0] != version:  # someone added or revoked a token
+            self._tokens = (version, read_tokens(self.root))
+        user = self._tokens[1].get(token.strip()) if scheme.lower() == "bearer" else None
+        if user is None:
+            raise HubError(401, BAD_TOKEN)
+        return user
+
+    def writer(self, request: Request, owner: str) -> User:
+        """The user, if allowed to write to the namespace `owner`; 401 or 403 otherwise."""
+        user = self.user(request)
+        if user is None:
+            raise HubError(401, BAD_TOKEN)
+        if user.role != "write":
+            raise HubError(403, "This token has role 'read': a token with role 'write' is needed")
+        if user.name != owner:
+            raise HubError(403, f"You don't have the rights to write to the namespace {owner}")
+        return user
+
+    def repository(self, request: Request) -> Repository:
+        """The repository that the path names; 404 when it is missing or hidden from the user."""
+        user = self.user(request)
+        kind, owner, name = (_part(request, key) for key in ("kind", "owner", "name"))
+        found = self.store.get(kind or "models", owner, name)
+        if found is None or (found.private and (user is None or user.name != owner)):
+            raise HubError(404, "Repository not found", "RepoNotFound")
+        return found
+
+    def writable(self, request: Request) -> tuple[Repository, User]:
+        """As `repository`, for a request that changes it."""
+        found = self.repository(request)
+        return found, self.writer(request, found.owner)
+
+    def sign(self, *parts: object) -> str:
+        """A signature over `parts`: upload links carry one, since the clients send no token with them."""
+        text = json.dumps([str(part) for part in parts])
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _part(request: Request, key: str) -> str:
+    """A decoded part of the path. Routing goes by the raw path, so that `refs%2Fpr%2F1` stays one part."""
+    return unquote(request.path_params.get(key, ""))
+
+
+def _json(body: IO[bytes]) -> dict[str, Any]:
+    try:
+        value = json.load(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise HubError(400, "The body must be a JSON object")
+    return value
+
+
+def _field(value: dict[str, Any], key: str, kind: type = str) -> Any:
+    if not isinstance(value.get(key), kind):
+        raise HubError(400, f"Missing or malformed field: {key}")
+    return value[key]
+
+
+def reply(value: Any, status: int = 200, **headers: str) -> Response:
+    # default=str: YAML in a card may hold dates.
+    content = json.dumps(value, default=str).encode()
+    return Response(content, status, {key.replace("_", "-"): text for key, text in headers.items()}, "application/json")
+
+
+def _base(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
+
+
+def _web_path(repository: Repository) -> str:
+    return repository.id if repository.kind == "models" else f"datasets/{repository.id}"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Account and repositories
+
+
+def health(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """Which root this server serves, for whoever wants to reuse it."""
+    return reply({"hub": hub.id})
+
+
+def whoami(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """GET /api/whoami-v2"""
+    user = hub.user(request)
+    if user is None:
+        raise HubError(401, BAD_TOKEN)
+    access = {"displayName": "local", "role": user.role}
+    known = {"type": "user", "id": user.name, "name": user.name, "fullname": user.name, "email": None, "isPro": False}
+    return reply(known | {"orgs": [], "auth": {"type": "access_token", "accessToken": access}})
+
+
+def _named_in_body(hub: Hub, request: Request, body: IO[bytes]) -> tuple[str, str, User, dict[str, Any]]:
+    """(kind, name, user, all fields) of a request that names its repository in the body."""
+    fields = _json(body)
+    user = hub.user(request)
+    owner = fields.get("organization") or (user.name if user else "")
+    return fields.get("type", "model") + "s", _field(fields, "name"), hub.writer(request, owner), fields
+
+
+def create_repo(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """POST /api/repos/create"""
+    kind, name, user, fields = _named_in_body(hub, request, body)
+    private = fields.get("visibility") == "private" or bool(fields.get("private"))
+    status, error = 200, {}
+    try:
+        hub.store.create(kind, user.name, name, private)
+    except HubError as refused:
+        if refused.status != 409:
+            raise
+        status, error = 409, {"error": refused.message}  # the clients want the url all the same
+    prefix = "" if kind == "models" else f"{kind}/"
+    repo_id = f"{user.name}/{name}"
+    known = {"url": f"{_base(request)}/{prefix}{repo_id}", "name": repo_id, "id": repo_id}
+    return reply(error | known, status, **({"X_Error_Message": error["error"]} if error else {}))
+
+
+def delete_repo(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """DELETE /api/repos/delete"""
+    kind, name, user, _ = _named_in_body(hub, request, body)
+    repository = hub.store.get(kind, user.name, name)
+    if repository is None:
+        raise HubError(404, "Repository not found", "RepoNotFound")
+    hub.store.delete(repository)
+    return reply({})
+
+
+def settings(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """PUT /api/KIND/ID/settings: only the visibility."""
+    repository, _ = hub.writable(request)
+    visibility = _json(body).get("visibility")
+    if visibility not in ("private", "public"):
+        raise HubError(400, "The local Hub knows one setting: visibility, private or public")
+    repository.set_private(visibility == "private")
+    return reply({"private": repository.private})
+
+
+def list_repos(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """GET /api/KIND?author=&search=&filter=&sort=&limit="""
+    user, query = hub.user(request), request.query_params
+    found = []
+    for repository in hub.store.list(_part(request, "kind")):
+        if repository.private and (user is None or user.name != repository.owner):
+            continue
+        if query.get("author", repository.owner).lower() != repository.owner.lower():
+            continue
+        if query.get("search", "").lower() not in repository.id.lower():
+            continue
+        info = _info(repository, repository.resolve("main"))
+        if all(tag in info["tags"] for tag in query.getlist("filter")):
+            found.append(info)
+    order = {"lastModified": "lastModified", "createdAt": "createdAt"}.get(query.get("sort", ""), "")
+    if order:
+        found.sort(key=lambda info: info[order], reverse=True)
+    expand = query.getlist("expand")
+    if not expand and query.get("full") is None:
+        found = [{key: value for key, value in info.items() if key not in ("siblings", "cardData")} for info in found]
+    limit = query.get("limit", "")
+    return reply([_expanded(info, expand) for info in found[: int(limit) if limit.isdecimal() else None]])
+
+
+def repo_info(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """GET /api/KIND/ID[/revision/REV]"""
+    repository = hub.repository(request)
+    commit = repository.resolve(_part(request, "rev") or "main")
+    info = _info(repository, commit, blobs=request.query_params.get("blobs", "").lower() in ("true", "1"))
+    return reply(_expanded(info, request.query_params.getlist("expand")), X_Repo_Commit=commit)
+
+
+def _expanded(info: dict[str, Any], expand: list[str]) -> dict[str, Any]:
+    return {key: value for key, value in info.items() if key in ("_id", "id", *expand)} if expand else info
+
+
+def _info(repository: Repository, commit: str, blobs: bool = False) -> dict[str, Any]:
+    """All that is known of one revision of a repository, in the Hub's words."""
+    files = [entry for entry in repository.snapshot(commit).values() if not entry.is_folder]
+    card = _card(_text(repository, commit, "README.md"))
+    info = {
+        "_id": hashlib.sha256(f"{repository.kind}/{repository.id}".encode()).hexdigest()[:24],
+        "id": repository.id,
+        "author": repository.owner,
+        "sha": commit,
+        "lastModified": _date(repository.revision(commit).date),
+        "createdAt": repository.created,
+        "private": repository.private,
+        "gated": False,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": _tags(card),
+        "cardData": card,
+        "siblings": [{"rfilename": entry.path} | (_blob(entry) if blobs else {}) for entry in files],
+        "usedStorage": sum(entry.size for entry in files),
+    }
+    if repository.kind == "models":
+        info |= {key: card[key] for key in ("library_name", "pipeline_tag") if isinstance(card.get(key), str)}
+        results = [path for path in repository.snapshot(commit) if re.fullmatch(r"\.eval_results/[^/]+\.ya?ml", path)]
+        info["evalResults"] = [
+            {"filename": path, "data": data}
+            for path in results
+            for data in _list(_yaml(_text(repository, commit, path)))
+        ]
+    return info
+
+
+def _blob(entry: Entry) -> dict[str, Any]:
+    large = {"sha256": entry.sha256, "size": entry.size, "pointerSize": entry.pointer_size}
+    return {"size": entry.size, "blobId": entry.oid} | ({"lfs": large} if entry.sha256 else {})
+
+
+def _text(repository: Repository, commit: str, path: str) -> str:
+    entry = repository.snapshot(commit).get(path)
+    return repository.read(entry).decode(errors="replace") if entry and not entry.is_folder else ""
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+
+
+@lru_cache(maxsize=1000)
+def _card(readme: str) -> dict[str, Any]:
+    """The YAML front matter of a README, {} if there is none or it is broken."""
+    card = _yaml(_front_matter(readme) or "")
+    return card if isinstance(card, dict) else {}
+
+
+def _front_matter(readme: str) -> str | None:
+    found = re.match(r"\s*---\r?\n(.*?)\r?\n?---[ \t]*(\r?\n|$)", readme, re.DOTALL)
+    return found[1] if found else None
+
+
+def _tags(card: dict[str, Any]) -> list[str]:
+    """The tags of a card and those that the Hub derives from its other fields."""
+    tags = [str(tag) for tag in _list(card.get("tags"))]
+    for key in ("library_name", "pipeline_tag", "language"):
+        tags += [str(value) for value in _list(card.get(key))]
+    for key, prefix in (("license", "license"), ("datasets", "dataset"), ("base_model", "base_model")):
+        tags += [f"{prefix}:{value}" for value in _list(card.get(key))]
+    for key in ("task_categories", "size_categories", "source_datasets", "language"):
+        tags += [f"{key}:{value}" for value in _list(card.get(key))]
+    return list(dict.fromkeys(tags))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def validate_yaml(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """POST /api/validate-yaml: the front matter of a card, before it is committed"""
+    front = _front_matter(_field(_json(body), "content"))
+    if front is None:
+        return reply({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
+    try:
+        problem = "" if isinstance(yaml.safe_load(front), dict | None) else "the metadata must be a mapping"
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = str(error)
+    errors = [{"message": problem}] if problem else []
+    return reply({"errors": errors, "warnings": []}, 400 if errors else 200)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Files, history, refs
+
+
+def tree(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """GET /api/KIND/ID/tree/REV[/PATH]?recursive=&expand="""
+    repository = hub.repository(request)
+    commit = repository.resolve(_part(request, "rev"))
+    folder = _part(request, "path").strip("/")
+    entries = repository.snapshot(commit)
+    if folder and not (folder in entries and entries[folder].is_folder):
+        raise HubError(404, f"{folder} does not exist on this revision", "EntryNotFound", commit)
+    prefix = f"{folder}/" if folder else ""
+    inside = [entry for path, entry in entries.items() if path.startswith(prefix)]
+    if not _flag(request.query_params.get("recursive")):
+        inside = [entry for entry in inside if "/" not in entry.path[len(prefix) :]]
+    return reply(_listing(repository, commit, inside, _flag(request.query_params.get("expand"))), X_Repo_Commit=commit)
+
+
+def paths_info(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """POST /api/KIND/ID/paths-info/REV with a form: paths=...&expand="""
+    repository = hub.repository(request)
+    commit = repository.resolve(_part(request, "rev"))
+    form = parse_qs(body.read().decode(errors="replace"))
+    entries = repository.snapshot(commit)
+    found = [entries[path] for path in (path.strip("/") for path in form.get("paths", [])) if path in entries]
+    return reply(_listing(repository, commit, found, _flag(form.get("expand", [""])[0])))
+
+
+def _listing(repository: Repository, commit: str, entries: list[Entry], expand: bool) -> list[dict[str, Any]]:
+    changes = repository.last_changes(commit) if expand else {}
+    listing = []
+    for entry in entries:
+        item: dict[str, Any] = {"type": "directory" if entry.is_folder else "file", "oid": entry.oid}
+        item |= {"size": entry.size, "path": entry.path}
+        if entry.sha256:
+            item["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": entry.pointer_size}
+        if expand:
+            last = changes[entry.path]
+            item["lastCommit"] = {"id": last.oid, "title": last.title, "date": _date(last.date)}
+        listing.append(item)
+    return listing
+
+
+def commits(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """GET /api/KIND/ID/commits/REV"""
+    repository = hub.repository(request)
+
+    def described(revision: Revision) -> dict[str, Any]:
+        authors = [{"user": revision.author}]
+        known = {"id": revision.oid, "title": revision.title, "message": revision.message, "authors": authors}
+        return known | {"date": _date(revision.date)}
+
+    return reply([described(revision) for revision in repository.history(repository.resolve(_part(request, "rev")))])
+
+
+def refs(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """GET /api/KIND/ID/refs"""
+    repository = hub.repository(request)
+
+    def named(folder: str) -> list[dict[str, str]]:
+        found = repository.refs(folder).items()
+        return [{"name": name, "ref": f"refs/{folder}/{name}", "targetCommit": commit} for name, commit in found]
+
+    return reply({"branches": named("heads"), "converts": [], "tags": named("tags"), "pullRequests": []})
+
+
+def create_tag(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """POST /api/KIND/ID/tag/REV"""
+    repository, user = hub.writable(request)
+    fields = _json(body)
+    commit = repository.resolve(_part(request, "rev"))
+    repository.create_tag(_field(fields, "tag"), commit, fields.get("message"), user.name)
+    return reply({})
+
+
+def create_branch(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """POST /api/KIND/ID/branch/REV"""
+    repository, _ = hub.writable(request)
+    start = _json(body).get("startingPoint") or "main"
+    repository.create_branch(_part(request, "rev"), repository.resolve(start))
+    return reply({})
+
+
+def delete_ref(folder: str, hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """DELETE /api/KIND/ID/{tag,branch}/REV"""
+    repository, _ = hub.writable(request)
+    repository.delete_ref(folder, _part(request, "rev"))
+    return reply({})
+
+
+def resolve(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """GET and HEAD /[datasets/]ID/resolve/REV/PATH, with Range"""
+    repository = hub.repository(request)
+    commit = repository.resolve(_part(request, "rev"))
+    entry = repository.entry(commit, _part(request, "path"))
+    etag = f'"{entry.sha256 or entry.oid}"'
+    headers = {"X-Repo-Commit": commit, "ETag": etag, "Accept-Ranges": "bytes"}
+    if entry.sha256:
+        headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(entry.size)}
+        return _LargeFile(repository.large_file(entry.sha256), headers=headers, media_type="application/octet-stream")
+    content = repository.read(entry)
+    wanted = _range(request.headers.get("range"), len(content))
+    if wanted is None:
+        return Response(content, headers=headers, media_type="application/octet-stream")
+    if not wanted:
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{len(content)}"})
+    headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{len(content)}"
+    return Response(content[wanted.start : wanted.stop], 206, headers, "application/octet-stream")
+
+
+class _LargeFile(FileResponse):
+    chunk_size = 1024 * 1024
+
+
+def _range(header: str | None, size: int) -> range | None:
+    """The bytes that a Range header asks for: None for all of them, empty when it cannot be satisfied."""
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", header or "")
+    if not found or found[0] == "bytes=-":
+        return None
+    if not found[1]:
+        return range(max(size - int(found[2]), 0), size)
+    return range(int(found[1]), min(int(found[2]) + 1, size) if found[2] else size)
+
+
+def _flag(value: str | None) -> bool:
+    return (value or "").lower() in ("true", "1")
+
+
+def _date(date: datetime) -> str:
+    return date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Commits and uploads
+
+
+def preupload(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """POST /api/KIND/ID/preupload/REV: how each file is to be sent, and whether the Hub has it already"""
+    repository, _ = hub.writable(request)
+    commit = repository.resolve(_part(request, "rev"))
+    fields = _json(body)
+    ignored, present = repository.ignores(commit, fields.get("gitIgnore")), repository.snapshot(commit)
+    answers = []
+    for file in _field(fields, "files", list):
+        path, size = check_path(_field(file, "path")), _field(file, "size", int)
+        large = size > 0 and repository.is_large(commit, path, size, _decode(file.get("sample", "")))
+        entry = present.get(path)
+        known = (entry.sha256 or entry.oid) if entry and not entry.is_folder else None
+        answer = {"path": path, "uploadMode": "lfs" if large else "regular", "oid": known}
+        answers.append(answer | {"shouldIgnore": bool(ignored.is_ignored(path))})
+    return reply({"files": answers})
+
+
+def _decode(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise HubError(400, "Malformed base64") from None
+
+
+def lfs_batch(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """POST /[datasets/]ID.git/info/lfs/objects/batch: where to put each large file"""
+    repository, _ = hub.writable(request)
+    fields = _json(body)
+    if fields.get("operation") != "upload":
+        raise HubError(400, "Large files are downloaded through /resolve/")
+    answers = []
+    for item in _field(fields, "objects", list):
+        oid, size = _field(item, "oid"), _field(item, "size", int)
+        answer: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
+        if not repository.large_file(oid).exists():
+            expires = int(time.time()) + UPLOAD_LINK_SECONDS
+            signature = hub.sign(repository.kind, repository.id, oid, size, expires)
+            query = urlencode({"size": size, "expires": expires, "signature": signature})
+            link = f"{_base(request)}/lfs/{repository.kind}/{quote(repository.id)}/{oid}?{query}"
+            verify = f"{_base(request)}/{_web_path(repository)}.git/info/lfs/objects/verify"
+            answer["actions"] = {"upload": {"href": link, "header": {}}, "verify": {"href": verify, "header": {}}}
+        answers.append(answer)
+    return reply({"transfer": "basic", "objects": answers})
+
+
+async def lfs_upload(request: Request) -> Response:
+    """PUT /lfs/KIND/ID/SHA256: streamed to disk, and taken only if size and sha256 are as announced"""
+    hub: Hub = request.app.state.hub
+    kind, owner, name, oid = (_part(request, key) for key in ("kind", "owner", "name", "oid"))
+    query = request.query_params
+    size, expires = query.get("size", ""), query.get("expires", "")
+    signature = hub.sign(kind, f"{owner}/{name}", oid, size, expires)
+    if not hmac.compare_digest(signature.encode(), query.get("signature", "").encode()) or int(expires) < time.time():
+        raise HubError(403, "Bad or expired upload link")
+    repository = await run_in_threadpool(hub.store.get, kind, owner, name)
+    if repository is None or not SHA256.fullmatch(oid):
+        raise HubError(404, "Repository not found", "RepoNotFound")
+    temporary, digest, received = hub.store.temporary(), hashlib.sha256(), 0
+    try:
+        with temporary.open("wb") as file:
+            async for chunk in request.stream():
+                received += len(chunk)
+                if received > int(size):
+                    raise HubError(400, f"Upload larger than the announced {size} bytes")
+                digest.update(chunk)
+                file.write(chunk)
+        if received != int(size):
+            raise HubError(400, f"Truncated upload: {received} bytes, announced were {size}")
+        if digest.hexdigest() != oid:
+            raise HubError(400, f"Corrupted upload: sha256 is {digest.hexdigest()}, announced was {oid}")
+        await run_in_threadpool(repository.add_large_file, oid, temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Response(headers={"ETag": f'"{oid}"'})
+
+
+def lfs_verify(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """POST /[datasets/]ID.git/info/lfs/objects/verify"""
+    repository, _ = hub.writable(request)
+    fields = _json(body)
+    path = repository.large_file(_field(fields, "oid"))
+    if not path.exists() or path.stat().st_size != fields.get("size"):
+        raise HubError(404, "Large file not found")
+    return reply({})
+
+
+def commit(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """POST /api/KIND/ID/commit/REV: one JSON object a line, first the header, then one per operation"""
+    repository, user = hub.writable(request)
+    if _flag(request.query_params.get("create_pr")):
+        raise HubError(400, "The local Hub has no pull requests: commit to a branch instead")
+    header: dict[str, Any] = {}
+    changes: list[Change] = []
+    for line in body:
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+            key, value = item["key"], dict(item["value"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise HubError(400, "Malformed line in the commit") from None
+        if key == "header":
+            header = value
+        elif key == "file":
+            content = _field(value, "content")
+            raw = _decode(content) if value.get("encoding") == "base64" else content.encode()
+            changes.append(Change(_field(value, "path"), repository.add_blob(raw)))
+        elif key == "lfsFile":
+            oid = repository.add_pointer(_field(value, "oid"), value.get("size"))
+            changes.append(Change(_field(value, "path"), oid))
+        elif key in ("deletedFile", "deletedFolder"):
+            changes.append(Change(_field(value, "path"), is_folder=key == "deletedFolder"))
+        else:
+            raise HubError(400, f"Unknown operation in the commit: {key}")
+    title, message, parent = _field(header, "summary"), header.get("description") or "", header.get("parentCommit")
+    oid = repository.commit(_part(request, "rev"), changes, title, message, user.name, parent)
+    url = f"{_base(request)}/{_web_path(repository)}/commit/{oid}"
+    return reply({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
+
+
+def no_xet(hub: Hub, request: Request, body: IO[bytes]) -> Response:
+    """GET /api/KIND/ID/xet-write-token/REV: an answer that says what to do"""
+    raise HubError(404, "The local Hub does not speak Xet: set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported")

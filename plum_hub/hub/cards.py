@@ -1,0 +1,155 @@
+"""Cards for what is published, from the templates in `cards/` with huggingface_hub's card classes.
+
+A card is a function of the recipe and of counts: no dates, hosts or durations, so that publishing the same again is
+the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plum_hub import __version__
+from plum_hub.evaluate.statistics import Score
+from plum_hub.hub.publish import Published, publish, write_datasets
+from plum_hub.recipe import Recipe, dump
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PAPER = "2406.06887"
+
+
+def templates() -> Path:
+    """Where the templates lie: in the checkout, or inside the wheel."""
+    inside = Path(__file__).parent.parent / "cards"
+    return inside if inside.is_dir() else inside.parent.parent / "cards"
+
+
+def publish_dataset(recipe: Recipe, views: dict[str, Dataset], facts: dict[str, Any]) -> Published:
+    """Publish a run's configs with their card and the resolved recipe, as `<namespace>/<name>@<tag>`.
+
+    Args:
+        views: config name -> rows; `kto` is the default config.
+        facts: what the card says besides: counts, examples, generator and policy.
+    """
+    from huggingface_hub import DatasetCard
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data = write_datasets(views, "kto", folder)
+        data.license = recipe.license
+        data.pretty_name = recipe.name
+        data.language = ["en", "code"]
+        data.annotations_creators = ["machine-generated"]
+        data.task_categories = ["text-generation"]
+        data.size_categories = [size_category(max(len(view) for view in views.values()))]
+        data.tags = ["trl", "preference", "kto", "dpo", "code", "synthetic", "execution-feedback", "plum", f"arxiv:{PAPER}"]
+        card = DatasetCard.from_template(
+            data,
+            template_path=templates() / "dataset.md.jinja",
+            repo=recipe.dataset_repo,
+            recipe=recipe,
+            configs={name: (len(rows), rows.column_names) for name, rows in views.items()},
+            version=__version__,
+            **facts,
+        )
+        card.save(folder / "README.md")
+        (folder / "recipe.yaml").write_text(dump(recipe))
+        message = f"{recipe.name} {recipe.tag}"
+        return publish(folder, recipe.dataset_repo, recipe.tag, "dataset", recipe.private, message)
+
+
+def publish_checkpoint(
+    recipe: Recipe,
+    name: str,
+    folder: Path,
+    record: dict[str, Any],
+    scores: list[Score],
+    before: list[Score] | None = None,
+    differences: dict[str, tuple[float, tuple[float, float]]] | None = None,
+) -> Published:
+    """Publish a trained checkpoint with its card.
+
+    Args:
+        name: the entry of `train`, or `seed_policy`.
+        folder: the checkpoint that `plum_hub.train.train` wrote; the card is added to a copy.
+        record: what `train` returned.
+        scores: of this checkpoint; before: of its base; differences: metric -> paired difference and interval.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    target = recipe.policy if name == "seed_policy" else recipe.model_repo(name)
+    assert target
+    repo, _, tag = target.partition("@")
+    tag = tag or recipe.tag
+    data_record = record["data"]
+    data = ModelCardData(
+        base_model=record["base"]["repo"],
+        datasets=[data_record["dataset"]],
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        license=recipe.license,
+        language=["en", "code"],
+        model_name=repo,
+        tags=["trl", record["method"], "code", "plum", f"arxiv:{PAPER}"],
+        eval_results=eval_results(scores) or None,
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "model"
+        shutil.copytree(folder, copy)
+        card = ModelCard.from_template(
+            data,
+            template_path=templates() / "model.md.jinja",
+            repo=repo,
+            tag=tag,
+            recipe=recipe,
+            record=record,
+            arguments=json.dumps(record["args"], indent=2, sort_keys=True),
+            scores=scores,
+            before={score.metric: score for score in before or []},
+            differences=differences or {},
+            version=__version__,
+        )
+        card.save(copy / "README.md")
+        (copy / "recipe.yaml").write_text(dump(recipe))
+        return publish(copy, repo, tag, "model", recipe.private, f"{recipe.name}: {name} {tag}")
+
+
+def eval_results(scores: list[Score]) -> list[Any]:
+    """Scores as `huggingface_hub.EvalResult`s for the card's model-index."""
+    from huggingface_hub import EvalResult
+
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=f"plum-hub/{score.bench}",
+            dataset_name=score.bench,
+            metric_type="pass@1",
+            metric_name=score.metric,
+            metric_value=score.value,
+            metric_args={"ci95": list(score.ci95), "n": score.n},
+        )
+        for score in scores
+    ]
+
+
+def push_scores(repo: str, scores: list[Score]) -> None:
+    """Write scores into the model-index of a published checkpoint's card (a commit on `main`; tags stay)."""
+    from huggingface_hub import metadata_update
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    from plum_hub.hub.names import explained
+
+    with explained(repo, "model"):
+        index = eval_results_to_model_index(repo, eval_results(scores))
+        metadata_update(repo, {"model-index": index}, overwrite=True, commit_message="Update scores (plum eval)")
+
+
+def size_category(rows: int) -> str:
+    """The Hub's size category of a number of rows."""
+    bounds = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
+    return next((name for bound, name in bounds if rows < bound), "10M<n<100M")

@@ -1,0 +1,62 @@
+"""Names on the Hub: `org/name@revision` to a commit, with the user's mistakes as one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from plum_hub.errors import UserError
+
+RepoType = Literal["model", "dataset"]
+
+
+def resolve(name: str, repo_type: RepoType) -> tuple[str, str]:
+    """`org/name@revision` -> (`org/name`, commit sha); without a revision, the newest commit of `main`.
+
+    Raises:
+        UserError: no such repository or revision, no access, or no answer from the Hub.
+    """
+    from huggingface_hub import HfApi
+
+    repo, _, revision = name.partition("@")
+    with explained(name, repo_type):
+        sha = HfApi().repo_info(repo, repo_type=repo_type, revision=revision or None).sha
+    assert sha
+    return repo, sha
+
+
+@contextmanager
+def explained(name: str, repo_type: RepoType | None = None) -> Iterator[None]:
+    """Turn what goes wrong between us and the Hub into a `UserError` of one line, with the fix."""
+    import httpx2
+    from huggingface_hub import constants, errors
+
+    what = f"{repo_type} {name}" if repo_type else name
+    try:
+        yield
+    except errors.HFValidationError:
+        raise UserError(f"`{name}` is not a repository name; write org/name@revision") from None
+    except errors.RevisionNotFoundError:
+        raise UserError(f"{what}: no such tag, branch or commit on {constants.ENDPOINT}") from None
+    except errors.GatedRepoError:
+        raise UserError(f"{what} is gated: ask for access on its page, then set HF_TOKEN") from None
+    except errors.RepositoryNotFoundError:
+        raise UserError(
+            f"{what} does not exist on {constants.ENDPOINT}, or your token may not see it (check the name and HF_TOKEN)"
+        ) from None
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status == 401:
+            raise UserError(f"{what}: {constants.ENDPOINT} refuses the token; log in again or set HF_TOKEN") from None
+        if status == 403:
+            raise UserError(f"{what}: your token has no right to do this; it needs write access there") from None
+        if status == 409:
+            raise UserError(f"{what}: {error.server_message or 'it exists already'}") from None
+        if status == 412:
+            raise UserError(f"{what}: somebody else committed in the meantime; run the same command again") from None
+        raise UserError(f"{what}: {constants.ENDPOINT} answered {status}: {error.server_message or error}") from None
+    except (httpx2.TransportError, errors.OfflineModeIsEnabled, ConnectionError) as error:
+        raise UserError(
+            f"{what}: no answer from {constants.ENDPOINT} ({type(error).__name__}); is the Hub up, and HF_ENDPOINT right?"
+        ) from None

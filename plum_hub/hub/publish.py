@@ -1,0 +1,168 @@
+"""Publish a folder as one commit and one tag, then read it back.
+
+Order: everything is written to a folder here, card included; one commit carries it; the tag is the last act; then the
+tag is downloaded afresh and compared byte for byte. What has no tag is not published, and a tag never moves: if it
+exists already with the same files, publishing is a no-op (a run that was killed after tagging), otherwise an error.
+
+One code path: the clients of huggingface_hub against whatever HF_ENDPOINT is.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plum_hub.errors import UserError
+from plum_hub.hub.names import RepoType, explained
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SHARD_BYTES = 500_000_000  # of one parquet file, as `datasets` itself does
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published: repository, tag and the commit that the tag points to."""
+
+    repo: str
+    tag: str
+    commit: str
+
+
+def check_tag_free(repo: str, tag: str, repo_type: RepoType) -> bool:
+    """Whether `tag` can still be made in `repo`; asked before hours of work, and it also proves Hub and token.
+
+    Raises:
+        UserError: the Hub does not answer, or the token is wrong.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    with explained(repo, repo_type):
+        api.whoami()
+        return not api.repo_exists(repo, repo_type=repo_type) or tag not in _tags(repo, repo_type)
+
+
+def write_datasets(datasets: dict[str, Dataset], default: str, folder: Path, splits: dict[str, str] | None = None) -> Any:
+    """Write configs as parquet files under `folder`, and return card data that lists them.
+
+    Args:
+        datasets: config name -> rows; empty configs are left out (a parquet file without rows loads as nothing).
+        default: the config that `load_dataset(repo)` gives.
+        splits: config name -> split, where it is not `train`.
+
+    Returns:
+        `huggingface_hub.DatasetCardData` with `configs` and `dataset_info`.
+    """
+    from datasets import DatasetInfo, SplitDict, SplitInfo
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCardData
+
+    infos, configs = {}, {}
+    for name, dataset in datasets.items():
+        if not len(dataset):
+            continue
+        split = (splits or {}).get(name, "train")
+        size = dataset.data.nbytes
+        parts = max(1, math.ceil(size / SHARD_BYTES))
+        paths = [folder / name / f"{split}-{i:05d}-of-{parts:05d}.parquet" for i in range(parts)]
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        for i, path in enumerate(paths):
+            dataset.shard(parts, i, contiguous=True).to_parquet(path)
+        stored = sum(path.stat().st_size for path in paths)
+        splits_info = SplitDict({split: SplitInfo(name=split, num_bytes=size, num_examples=len(dataset))})
+        infos[name] = DatasetInfo(
+            features=dataset.features, splits=splits_info, download_size=stored, dataset_size=size, config_name=name
+        )
+        configs[name] = {
+            "data_files": [{"split": split, "path": f"{name}/{split}-*"}],
+            **({"default": True} if name == default else {}),
+        }
+    data = DatasetCardData()
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    MetadataConfigs(configs).to_dataset_card_data(data)
+    return data
+
+
+def publish(folder: Path, repo: str, tag: str, repo_type: RepoType, private: bool, message: str) -> Published:
+    """Publish all files of `folder` as `repo@tag`; see the module's docstring.
+
+    Raises:
+        UserError: the tag exists with other content; no right to write; the Hub does not answer.
+        RuntimeError: what came back by the tag is not what was sent.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    api = HfApi()
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    with explained(repo, repo_type):
+        api.create_repo(repo, repo_type=repo_type, private=private, exist_ok=True)
+        if tag in _tags(repo, repo_type):
+            different = _different(repo, tag, repo_type, files)
+            if different:
+                raise UserError(
+                    f"{repo_type} {repo} has a tag {tag} already, with other content ({different[0]} differs); "
+                    "a tag never moves: publish under another one with --set tag=..."
+                )
+            return Published(repo, tag, _sha(repo, tag, repo_type))
+        head = _sha(repo, "main", repo_type)
+        remote = set(api.list_repo_files(repo, repo_type=repo_type, revision=head))
+        operations: list[Any] = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()]
+        operations += [CommitOperationDelete(path) for path in sorted(remote - set(files) - {".gitattributes"})]
+        api.create_commit(repo, operations, repo_type=repo_type, commit_message=message, parent_commit=head)
+        commit = _sha(repo, "main", repo_type)
+        api.create_tag(repo, tag=tag, revision=commit, repo_type=repo_type)
+        _read_back(repo, tag, repo_type, files)
+    return Published(repo, tag, commit)
+
+
+def _tags(repo: str, repo_type: RepoType) -> set[str]:
+    from huggingface_hub import HfApi
+
+    return {ref.name for ref in HfApi().list_repo_refs(repo, repo_type=repo_type).tags}
+
+
+def _sha(repo: str, revision: str, repo_type: RepoType) -> str:
+    from huggingface_hub import HfApi
+
+    sha = HfApi().repo_info(repo, repo_type=repo_type, revision=revision).sha
+    assert sha
+    return sha
+
+
+def _different(repo: str, revision: str, repo_type: RepoType, files: dict[str, Path]) -> list[str]:
+    """Names of files that `revision` has not, or has with other content, or has besides ours."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    tree = HfApi().list_repo_tree(repo, recursive=True, revision=revision, repo_type=repo_type)
+    remote = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+    remote.pop(".gitattributes", None)
+    wrong = sorted(set(remote) ^ set(files))
+    for name in sorted(set(remote) & set(files)):
+        data, entry = files[name].read_bytes(), remote[name]
+        same = (
+            hashlib.sha256(data).hexdigest() == entry.lfs.sha256
+            if entry.lfs
+            else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == entry.blob_id
+        )
+        if not same:
+            wrong.append(name)
+    return wrong
+
+
+def _read_back(repo: str, tag: str, repo_type: RepoType, files: dict[str, Path]) -> None:
+    from huggingface_hub import snapshot_download
+
+    with tempfile.TemporaryDirectory() as fresh:
+        snapshot_download(repo, repo_type=repo_type, revision=tag, local_dir=fresh)
+        wrong = [name for name, path in files.items() if not filecmp.cmp(path, Path(fresh) / name, shallow=False)]
+    if wrong:
+        raise RuntimeError(f"{repo}@{tag} came back different from what was published: {', '.join(wrong)}")

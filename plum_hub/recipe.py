@@ -1,0 +1,377 @@
+"""A recipe: one YAML file that says everything a run needs, as validated data.
+
+    recipe = load(Path("recipes/quickstart.yaml"), overrides=["seed=1"])
+
+The file is the only source of settings. Unknown keys are errors that name the line and the nearest known key;
+`{seed}`, `{name}`, `{namespace}` and `{tag}` in any string are filled in once, here. Nothing in this module needs a
+network or a heavy import; `check_trainer_args` alone imports TRL, because TRL owns those names.
+
+Not covered: whether repositories and files exist (that is found out when the run opens them).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from plum_hub.errors import UserError
+
+SHARD_SIZE = 100  # instructions a shard: the unit of resuming
+
+
+class Section(BaseModel):
+    """A part of the recipe; keys it does not know are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Rows(Section):
+    """Rows from somewhere: a Hub dataset (`org/name@tag`) or a file that lies in `data_dir`."""
+
+    dataset: str | None = None
+    config: str | None = None
+    split: str = "train"
+    file: str | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Rows:
+        if (self.dataset is None) == (self.file is None):
+            raise ValueError("give either `dataset: org/name@tag` or `file: name`, and not both")
+        return self
+
+
+class Instructions(Rows):
+    """The instruction set. `columns` maps our names (id, instruction, entry_point) to the source's."""
+
+    columns: dict[Literal["id", "instruction", "entry_point"], str] = {}
+    prompt: str = "{instruction}"  # the user message; may also name {entry_point}
+    system: str | None = None
+
+
+class Import(Rows):
+    """Generations that exist already, joined to the instructions by a key made from the instruction's columns."""
+
+    key_column: str
+    text_column: str  # one text, or a list of texts, for the key
+    key: str = "{id}"
+    generator: str  # who wrote them; shown in the card
+    prefix: str = ""  # what the stored texts leave out at their beginning
+
+
+class Tests(Section):
+    """Stage 1. `format: plum` is the four-part answer of PLUM's Figure 3; `assertions` is bare assert lines."""
+
+    import_: Import | None = Field(None, alias="import")
+    generator: str | None = None  # an engine string such as `hf:org/model@tag`
+    responses: Annotated[int, Field(ge=1)] = 3  # PLUM section 4.1: 3 an instruction, 6 for Evol-Instruct; caps imports
+    temperature: float = 1.0
+    max_new_tokens: int = 1024
+    format: Literal["plum", "assertions"] = "plum"
+    consistency: Literal["reference", "consensus"] = "reference"
+    max_tests: Annotated[int, Field(ge=1)] = 50  # an instruction, most frequent first; bounds the sandbox's work
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Tests:
+        if (self.import_ is None) == (self.generator is None):
+            raise ValueError("give either `generator: hf:org/model@tag` or `import:`, and not both")
+        if self.format == "assertions" and self.consistency == "reference":
+            raise ValueError("bare assertions come without a reference solution: set `consistency: consensus`")
+        return self
+
+
+class Sample(Section):
+    """Stage 2: K completions of the policy an instruction (PLUM: K = 20 at T = 1)."""
+
+    import_: Import | None = Field(None, alias="import")
+    n: Annotated[int, Field(ge=1)] = 20  # caps imports, too
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    max_new_tokens: Annotated[int, Field(ge=1)] = 512
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    continuation: bool = False  # the text continues the instruction, which is code (HumanEval's base-model format)
+    stop: tuple[str, ...] = ()  # a continuation is cut at the first of these
+
+
+class Judge(Section):
+    """Stage 3: static check, then every kept test in the sandbox."""
+
+    static_check: Literal["mypy", "syntax"] = "mypy"  # PLUM footnote 2: mypy
+    seconds: Annotated[float, Field(gt=0)] = 3.0  # for the program to load, and for each test
+    total_seconds: Annotated[float, Field(gt=0)] = 10.0
+    memory_mb: Annotated[int, Field(ge=64)] = 1024
+    output_bytes: Annotated[int, Field(ge=1024)] = 1_000_000
+    workers: Annotated[int, Field(ge=1)] | None = None
+
+
+class Prefer(Section):
+    """Stage 4: caps an instruction; `null` keeps all (PLUM: KTO on all rows, DPO on a balanced sub-sample)."""
+
+    max_chosen: Annotated[int, Field(ge=1)] | None = None
+    max_rejected: Annotated[int, Field(ge=1)] | None = None
+    max_pairs: Annotated[int, Field(ge=1)] | None = None
+
+
+class Train(Section):
+    """One checkpoint: a TRL trainer, its dataset and its arguments (`args`: TRL's own names)."""
+
+    method: Literal["kto", "dpo", "sft"]
+    base: str | None = None  # default: the recipe's policy
+    dataset: str | None = None  # `org/name@tag`; default: the dataset this recipe publishes
+    config: str | None = None  # default: the method's name
+    split: str = "train"
+    rows: Annotated[int, Field(ge=1)] | Literal["as-sft"] | None = None  # as-sft: as many rows as this run's `sft`
+    repo: str | None = None  # default: `<namespace>/<name>-<this entry's name>`
+    args: dict[str, Any] = {}
+
+
+class Nano(Section):
+    """Build and publish the embedded default's task family and untrained model, if they are not there yet."""
+
+    tasks: str
+    init: str
+
+
+class Evaluate(Section):
+    """Benchmarks for the policy and for every checkpoint trained."""
+
+    benches: tuple[Literal["nano"], ...] = ()
+    n: Annotated[int, Field(ge=1)] = 4  # samples a task for the T = 1 figure, besides greedy
+    max_new_tokens: int = 512
+    batch_size: int = 64
+
+
+class Truth(Rows):
+    """Tests known to be right, used only to measure label quality after the fact, never to make labels."""
+
+    id_column: str
+    test: str  # a template over the row's columns, run after the program
+
+
+class Recipe(Section):
+    """The whole file."""
+
+    name: str
+    namespace: str
+    tag: str = "v1"
+    seed: int = 0
+    hub: Literal["local"] | None = None
+    private: bool = False
+    license: str = "apache-2.0"
+    notes: str = ""  # goes into every card
+    data_dir: tuple[str, ...] | str = ()
+    shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE
+
+    nano: Nano | None = None
+    seed_policy: Train | None = None
+    policy: str | None = None
+    instructions: Instructions | None = None
+    tests: Tests | None = None
+    sample: Sample | None = None
+    judge: Judge = Judge()
+    prefer: Prefer = Prefer()
+    truth: Truth | None = None
+    train: dict[str, Train] = {}
+    methods: tuple[str, ...] = ()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Recipe:
+        for method in self.methods:
+            if method not in self.train:
+                raise ValueError(f"methods names `{method}`, which `train` does not define{_nearest(method, self.train)}")
+        if self.instructions and not (self.tests and self.sample):
+            raise ValueError("a recipe with `instructions` needs `tests` and `sample` as well")
+        if self.sample and not self.sample.import_ and not self.policy:
+            raise ValueError("`policy: org/model@tag` is missing: it writes the samples")
+        if self.policy is None and any(self.train[m].base is None for m in self.methods):
+            raise ValueError("`policy: org/model@tag` is missing: it is what `methods` would train")
+        if not self.instructions and any(self.train[m].dataset is None for m in self.methods):
+            raise ValueError("without `instructions`, each entry of `train` needs its own `dataset: org/name@tag`")
+        for name, entry in self._trainings():
+            if entry.method == "kto" and entry.args.get("per_device_train_batch_size", 8) < 2:
+                raise ValueError(
+                    f"{name}: KTO needs args.per_device_train_batch_size >= 2 "
+                    "(its KL term pairs a completion with its neighbour in the batch)"
+                )
+        return self
+
+    def _trainings(self) -> Iterator[tuple[str, Train]]:
+        if self.seed_policy:
+            yield "seed_policy", self.seed_policy
+        yield from self.train.items()
+
+    @property
+    def dataset_repo(self) -> str:
+        """The dataset repository that this recipe publishes."""
+        return f"{self.namespace}/{self.name}"
+
+    def model_repo(self, entry: str) -> str:
+        """The model repository of one entry of `train`."""
+        return self.train[entry].repo or f"{self.namespace}/{self.name}-{entry}"
+
+    def find_file(self, name: str) -> Path:
+        """The file `name` (or `name.gz`) under the first of `data_dir` that has it.
+
+        Raises:
+            UserError: in none of them.
+        """
+        places = (self.data_dir,) if isinstance(self.data_dir, str) else self.data_dir
+        for place in places:
+            for pattern in (name, f"{name}.gz"):
+                for found in sorted(Path(place).expanduser().rglob(pattern)):
+                    return found
+        where = ", ".join(places) or "data_dir is not set"
+        raise UserError(f"file {name} (or {name}.gz) not found in: {where}. Point to it with --set data_dir=DIR")
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read, override and validate a recipe.
+
+    Args:
+        path: the YAML file.
+        overrides: `key.sub=value` strings; values are YAML.
+
+    Raises:
+        UserError: one line that names the file's line, what is wrong and the nearest known key.
+    """
+    if not path.is_file():
+        others = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise UserError(f"recipe {path} does not exist{_nearest(str(path), others)}")
+    text = path.read_text()
+    try:
+        data = yaml.safe_load(text)
+        root = yaml.compose(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys to values")
+    for override in overrides or []:
+        _override(data, override)
+    data = _fill(data, data)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_explain(path, root, error)) from None
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe with every setting resolved, as YAML that `load` reads back."""
+    return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=False)
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """`org/name@tag` -> (`org/name`, `tag`); the tag is None where there is none."""
+    repo, _, revision = name.partition("@")
+    return repo, revision or None
+
+
+def check_trainer_args(recipe: Recipe) -> None:
+    """Check `args` of every training against TRL's configuration classes (imports TRL: seconds).
+
+    Raises:
+        UserError: an argument TRL does not have, with the nearest one that it has.
+    """
+    from plum_hub.train import config_fields
+
+    for name, entry in recipe._trainings():
+        known = config_fields(entry.method)
+        for key in entry.args:
+            if key not in known:
+                raise UserError(
+                    f"train entry `{name}`: TRL's {entry.method.upper()}Config has no argument `{key}`"
+                    + _nearest(key, known)
+                )
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    """Set one dotted key; a list index may stand for a key in a list."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override}: expected key=value, for example --set seed=1")
+    *parents, last = key.split(".")
+    node: Any = data
+    for part in parents:
+        if not isinstance(node, dict):
+            raise UserError(f"--set {override}: `{part}` is not inside a section")
+        if node.get(part) is None:
+            node[part] = {}
+        node = node[part]
+    if not isinstance(node, dict):
+        raise UserError(f"--set {override}: `{'.'.join(parents)}` is not a section")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not valid YAML") from None
+
+
+_NAMES = ("seed", "name", "namespace", "tag")
+
+
+def _fill(value: Any, data: dict[str, Any]) -> Any:
+    """Fill `{seed}`, `{name}`, `{namespace}`, `{tag}` in every string, other braces left as they are."""
+    if isinstance(value, dict):
+        return {k: _fill(v, data) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill(v, data) for v in value]
+    if not isinstance(value, str):
+        return value
+    defaults = {name: field.default for name, field in Recipe.model_fields.items() if name in _NAMES}
+    for _ in range(2):  # `name` may itself hold {seed}
+        for name in _NAMES:
+            value = value.replace("{" + name + "}", str(data.get(name, defaults[name])))
+    return value
+
+
+def _nearest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def _explain(path: Path, root: yaml.Node, error: ValidationError) -> str:
+    """The first validation error as one line: file, line, key, what is wrong, the fix."""
+    first = error.errors()[0]
+    where = tuple(part for part in first["loc"] if part != "[key]")
+    key = ".".join(str(part) for part in where)
+    line = _line(root, where)
+    place = f"{path}:{line}" if line else str(path)
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key `{key}`{_nearest(str(where[-1]), _keys_at(where[:-1]))}"
+    message = re.sub(r"^Value error, ", "", first["msg"])
+    return f"{place}: {f'`{key}`: ' if key else ''}{message}"
+
+
+def _keys_at(where: tuple[Any, ...]) -> list[str]:
+    """The keys that the section at `where` knows."""
+    model: Any = Recipe
+    for part in where:
+        field = model.model_fields.get(part) or next((f for f in model.model_fields.values() if f.alias == part), None)
+        if field is None:  # a name inside a mapping of sections, such as train.<name>
+            continue
+        found = re.findall(r"[A-Z]\w+", str(field.annotation))
+        model = next((globals()[n] for n in found if isinstance(globals().get(n), type)), Recipe)
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _line(node: yaml.Node | None, where: tuple[Any, ...]) -> int | None:
+    """The line of the deepest part of `where` that the file holds."""
+    line = None
+    for part in where:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        for key, value in node.value:
+            if key.value == str(part):
+                line, node = key.start_mark.line + 1, value
+                break
+        else:
+            break
+    return line

@@ -1,0 +1,152 @@
+"""Stage 3, judge: each sample against all kept tests of its instruction, and PLUM's label for it.
+
+PLUM section 3: passes every test -> chosen; runs but fails at least one -> rejected; has a syntax error, fails the
+static check (mypy, footnote 2) or does not run on its own -> dropped. A fault of the sandbox is never a label.
+
+Where the tests came without a reference solution, the samples decide which tests count, by CodeT's dual execution
+agreement (arXiv 2207.10397, section 2.2; PLUM's consistency check cites it as its model): samples that pass the same
+set of tests form a group, a group scores (number of samples) x (number of tests they pass), and the tests that the
+best group passes are the ones that count. CodeT's square root of the sample count is a variant of theirs, not used.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from datasets import Features, List, Value
+
+from plum_hub.outcomes import NOT_RUNNABLE, Outcome, worst
+from plum_hub.sandbox import Job, Result, Sandbox
+from plum_hub.sandbox.static import check
+from plum_hub.stages import columns, rows
+
+CHOSEN, REJECTED = "chosen", "rejected"
+
+FEATURES = Features(
+    {
+        "instruction_id": Value("string"),
+        "sample_id": Value("string"),
+        "static_outcome": Value("string"),  # empty when the static check found nothing
+        "static_messages": List(Value("string")),
+        "outcome": Value("string"),
+        "message": Value("string"),
+        "seconds": Value("float32"),  # wall clock: the one column that differs between equal runs
+        "tests": List(
+            {
+                "test_id": Value("string"),
+                "outcome": Value("string"),
+                "seconds": Value("float32"),
+                "counted": Value("bool"),  # took part in the label
+            }
+        ),
+        "passed": Value("int32"),  # of the counted tests
+        "counted": Value("int32"),
+        "label": Value("string"),  # chosen, rejected, or empty
+        "reason": Value("string"),  # why there is no label
+    }
+)
+
+
+def judge(
+    batch: dict[str, list[Any]],
+    tests: dict[str, dict[str, str]],
+    consistency: str,
+    static_check: str,
+    sandbox: Sandbox,
+) -> dict[str, list[Any]]:
+    """Verdicts and labels for a shard's samples.
+
+    Args:
+        batch: columns of the samples: `instruction_id`, `sample_id`, `code`.
+        tests: `plum_hub.stages.tests.kept_tests` of the same instructions.
+        consistency: `reference` (all kept tests count) or `consensus` (see the module's docstring).
+        static_check: `mypy` or `syntax`.
+
+    Returns:
+        Columns of `FEATURES`, one row a sample, in the samples' order.
+    """
+    samples = rows(batch)
+    suites = [tests.get(row["instruction_id"], {}) for row in samples]
+    static = check([row["code"] for row in samples], static_check)
+    # Equal programs with equal tests are run once: at T = 1 a small policy repeats itself a lot.
+    jobs = {
+        (row["code"], row["instruction_id"]): Job(row["code"], tuple(suite.values()))
+        for row, suite, verdict in zip(samples, suites, static, strict=True)
+        if suite and verdict.outcome is None
+    }
+    results = dict(zip(jobs, sandbox.run(jobs.values()), strict=True))
+    made = []
+    for row, suite, verdict in zip(samples, suites, static, strict=True):
+        result = results.get((row["code"], row["instruction_id"]))
+        made.append(_row(row, list(suite), verdict.outcome, verdict.messages, result))
+    for group in _by_instruction(made):
+        counted = _consensus(group) if consistency == "consensus" else None
+        for row in group:
+            _label(row, counted)
+    return columns(made, FEATURES)
+
+
+def _row(
+    sample: dict[str, Any],
+    test_ids: list[str],
+    static_outcome: Outcome | None,
+    messages: tuple[str, ...],
+    result: Result | None,
+) -> dict[str, Any]:
+    outcome = result.outcome if result else static_outcome or Outcome.PASSED
+    verdicts = zip(test_ids, result.tests, strict=True) if result else ()
+    return {
+        "instruction_id": sample["instruction_id"],
+        "sample_id": sample["sample_id"],
+        "static_outcome": static_outcome.value if static_outcome else "",
+        "static_messages": list(messages),
+        "outcome": outcome.value,
+        "message": result.message if result else "",
+        "seconds": result.seconds if result else 0.0,
+        "tests": [
+            {"test_id": test_id, "outcome": v.outcome.value, "seconds": v.seconds, "counted": True}
+            for test_id, v in verdicts
+        ],
+    }
+
+
+def _by_instruction(made: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    groups = defaultdict(list)
+    for row in made:
+        groups[row["instruction_id"]].append(row)
+    return list(groups.values())
+
+
+def _consensus(group: list[dict[str, Any]]) -> set[str]:
+    """The test ids that CodeT's best consensus set passes; ties go to more samples, then to the smaller id."""
+    agreeing: dict[frozenset[str], int] = defaultdict(int)
+    for row in group:
+        passed = frozenset(test["test_id"] for test in row["tests"] if test["outcome"] == Outcome.PASSED)
+        if passed:
+            agreeing[passed] += 1
+    if not agreeing:
+        return set()
+    return set(max(agreeing, key=lambda tests: (agreeing[tests] * len(tests), agreeing[tests], sorted(tests))))
+
+
+def _label(row: dict[str, Any], counted: set[str] | None) -> None:
+    """PLUM's rule on the tests that count; sets `label` or `reason`, and the outcome over those tests."""
+    for test in row["tests"]:
+        test["counted"] = counted is None or test["test_id"] in counted
+    outcomes = [Outcome(test["outcome"]) for test in row["tests"] if test["counted"]]
+    row |= {"passed": outcomes.count(Outcome.PASSED), "counted": len(outcomes), "label": "", "reason": ""}
+    if row["static_outcome"] or row["outcome"] in NOT_RUNNABLE:
+        row["reason"] = row["static_outcome"] or row["outcome"]
+        return
+    if not outcomes:
+        row["reason"] = "no_consensus" if row["tests"] else "no_tests"
+        return
+    row["outcome"] = worst(outcomes).value
+    match worst(outcomes):
+        case Outcome.PASSED:
+            row["label"] = CHOSEN
+        case Outcome.INFRA_ERROR:
+            row["reason"] = Outcome.INFRA_ERROR.value
+        case _:
+            row["label"] = REJECTED

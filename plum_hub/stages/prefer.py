@@ -1,0 +1,249 @@
+"""Stage 4, prefer: labelled samples as `kto`, `dpo` and `sft` rows in TRL's conversational formats.
+
+One set of samples and verdicts gives three views (PLUM sections 3 and 4.2): KTO takes every labelled row, DPO a
+balanced sub-sample per instruction, SFT (rejection-sampling fine-tuning) the chosen rows alone. An instruction without
+a chosen sample is left out. Each row carries its ids back to `judgements`.
+
+Row order matters for KTO: TRL reads rows in sequence and makes the mismatched completions of its KL term by rotating
+completions by one inside each batch. `kto_order` therefore interleaves prompts and labels, so that no two neighbours
+share a prompt (the first and last row of a block are neighbours too) and every block holds both labels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset, Features, Value, concatenate_datasets
+
+from plum_hub.stages.judge import CHOSEN, REJECTED
+from plum_hub.stages.sample import MESSAGES
+
+_IDS = {"instruction_id": Value("string")}
+KTO = Features(
+    {"prompt": MESSAGES, "completion": MESSAGES, "label": Value("bool"), **_IDS, "sample_id": Value("string")}
+)
+DPO = Features(
+    {
+        "prompt": MESSAGES,
+        "chosen": MESSAGES,
+        "rejected": MESSAGES,
+        **_IDS,
+        "chosen_sample_id": Value("string"),
+        "rejected_sample_id": Value("string"),
+    }
+)
+SFT = Features({"prompt": MESSAGES, "completion": MESSAGES, **_IDS, "sample_id": Value("string")})
+
+
+def select(
+    instruction_ids: Sequence[str],
+    labels: Sequence[str],
+    max_chosen: int | None,
+    max_rejected: int | None,
+    max_pairs: int | None,
+    seed: int,
+) -> tuple[dict[str, list[int]], list[tuple[int, int]], Counter[str]]:
+    """Choose rows: which samples become preferences, and which pairs.
+
+    Args:
+        instruction_ids, labels: per sample, in order.
+        max_chosen, max_rejected, max_pairs: caps an instruction; None keeps all.
+
+    Returns:
+        `{"chosen": rows, "rejected": rows}`, `(chosen row, rejected row)` pairs (as many as the smaller side has, up
+        to the cap), and the number of labelled samples left out, by reason.
+    """
+    groups: dict[str, dict[str, list[int]]] = {}
+    for row, (instruction_id, label) in enumerate(zip(instruction_ids, labels, strict=True)):
+        if label:
+            groups.setdefault(instruction_id, {CHOSEN: [], REJECTED: []})[label].append(row)
+    kept: dict[str, list[int]] = {CHOSEN: [], REJECTED: []}
+    pairs: list[tuple[int, int]] = []
+    dropped: Counter[str] = Counter()
+    for instruction_id, group in groups.items():
+        if not group[CHOSEN]:
+            dropped["no_chosen_sample"] += len(group[REJECTED])
+            continue
+        rng = random.Random(f"{seed}:{instruction_id}")
+        for label, cap in ((CHOSEN, max_chosen), (REJECTED, max_rejected)):
+            rng.shuffle(group[label])
+            dropped["over_cap"] += len(group[label]) - len(group[label][:cap])
+            kept[label] += sorted(group[label][:cap])
+        pairs += list(zip(group[CHOSEN], group[REJECTED], strict=False))[:max_pairs]
+    return kept, pairs, +dropped
+
+
+def kto_block(n_chosen: int, n_rejected: int, batch_size: int = 2) -> int:
+    """Rows a block: the batch size asked for, doubled until every block can hold both labels."""
+    rarer = min(n_chosen, n_rejected)
+    block = batch_size
+    while rarer and block < (n_chosen + n_rejected) / rarer:
+        block *= 2
+    return block
+
+
+def kto_order(prompts: Sequence[Any], labels: Sequence[bool], seed: int, block: int) -> tuple[list[int], int]:
+    """An order of rows that is safe for TRL's KTO trainer.
+
+    The two labels are spread evenly over the sequence, so the rarer one is met in every block of `kto_block` rows. Within a label, rows are shuffled; a row that would stand next to its own prompt changes places
+    with another of its label.
+
+    Args:
+        prompts, labels: per row; `prompts` are compared by equality.
+        block: rows a batch on one device.
+
+    Returns:
+        Row indices in their new order, and how many rows had to be left out because no place was left for them
+        (their prompt alone makes up more than half of what remains).
+    """
+    rng = random.Random(seed)
+    by_label: dict[bool, list[int]] = {True: [], False: []}
+    for row, label in enumerate(labels):
+        by_label[bool(label)].append(row)
+    for group in by_label.values():
+        rng.shuffle(group)
+    rarer = min(by_label, key=lambda label: len(by_label[label]))
+    n, few = len(labels), len(by_label[rarer])
+    at = {int((i + 0.5) * n / few) for i in range(few)}
+    rare, often = iter(by_label[rarer]), iter(by_label[not rarer])
+    order = [next(rare) if place in at else next(often) for place in range(n)]
+
+    for _ in range(20):
+        clashes = [place for place in range(n) if _clash(order, prompts, place, block)]
+        if not clashes:
+            return order, 0
+        for place in clashes:
+            for other in rng.sample(range(n), min(n, 200)):
+                if labels[order[place]] != labels[order[other]] or not _clash(order, prompts, place, block):
+                    continue
+                order[place], order[other] = order[other], order[place]
+                if _clash(order, prompts, place, block) or _clash(order, prompts, other, block):
+                    order[place], order[other] = order[other], order[place]
+    while clashes := [place for place in range(len(order)) if _clash(order, prompts, place, block)]:
+        del order[clashes[0]]
+    return order, n - len(order)
+
+
+def _clash(order: list[int], prompts: Sequence[Any], place: int, block: int) -> bool:
+    """Whether the row at `place` stands next to a row of its own prompt, in the sequence or round its block."""
+    start = place - place % block
+    end = min(start + block, len(order)) - 1
+    around = {place - 1, place + 1, end if place == start else place - 1, start if place == end else place + 1}
+    mine = prompts[order[place]]
+    return any(0 <= other < len(order) and other != place and prompts[order[other]] == mine for other in around)
+
+
+def is_kto_safe(prompts: Sequence[Any], labels: Sequence[bool], block: int) -> bool:
+    """Whether rows in this order are safe for batches of `block` rows: what `kto_order` promises."""
+    order = list(range(len(labels)))
+    mixed = all(len(set(labels[i : i + block])) == 2 for i in range(0, len(labels) - block + 1, block))
+    return mixed and not any(_clash(order, prompts, place, block) for place in order)
+
+
+def to_kto(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """`datasets.map` function: samples with their label -> columns of `KTO`."""
+    return {
+        "prompt": batch["messages"],
+        "completion": _assistant(batch["completion"]),
+        "label": [label == CHOSEN for label in batch["label"]],
+        "instruction_id": batch["instruction_id"],
+        "sample_id": batch["sample_id"],
+    }
+
+
+def to_sft(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """`datasets.map` function: chosen samples -> columns of `SFT`."""
+    made = to_kto(batch)
+    del made["label"]
+    return made
+
+
+def to_dpo(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """`datasets.map` function: chosen samples, with the rejected one's columns under `other_`, -> columns of `DPO`."""
+    return {
+        "prompt": batch["messages"],
+        "chosen": _assistant(batch["completion"]),
+        "rejected": _assistant(batch["other_completion"]),
+        "instruction_id": batch["instruction_id"],
+        "chosen_sample_id": batch["sample_id"],
+        "rejected_sample_id": batch["other_sample_id"],
+    }
+
+
+def _assistant(texts: list[str]) -> list[list[dict[str, str]]]:
+    return [[{"role": "assistant", "content": text}] for text in texts]
+
+
+def prefer(
+    samples: Dataset,
+    judgements: Dataset,
+    max_chosen: int | None,
+    max_rejected: int | None,
+    max_pairs: int | None,
+    seed: int,
+    kto_batch_size: int,
+    fingerprint: str,
+) -> tuple[dict[str, Dataset], dict[str, Any]]:
+    """The three training views of judged samples.
+
+    Args:
+        samples, judgements: row for row the same samples.
+        kto_batch_size: rows a device's batch that the order of `kto` must suit.
+        fingerprint: of this stage and its inputs; the views' fingerprints are made from it.
+
+    Returns:
+        `{"kto", "dpo", "sft"}` datasets, and the counts: rows by label, dropped by reason, `kto_block`.
+    """
+    labelled = concatenate_datasets(
+        [samples.select_columns(["instruction_id", "sample_id", "messages", "completion"]),
+         judgements.select_columns(["label"])],
+        axis=1,
+    )  # fmt: skip
+    ids, labels = labelled["instruction_id"][:], labelled["label"][:]
+    kept, pairs, dropped = select(ids, labels, max_chosen, max_rejected, max_pairs, seed)
+    completions = labelled["completion"][:]
+    same = [pair for pair in pairs if completions[pair[0]] == completions[pair[1]]]
+    if same:  # a flaky program: right once and wrong once
+        dropped["chosen_equals_rejected"] = len(same)
+        pairs = [pair for pair in pairs if pair not in set(same)]
+
+    rows = kept[CHOSEN] + kept[REJECTED]
+    block = kto_block(len(kept[CHOSEN]), len(kept[REJECTED]), kto_batch_size)
+    order, left_out = kto_order([ids[r] for r in rows], [labels[r] == CHOSEN for r in rows], seed, block)
+    if left_out:
+        dropped["no_place_in_kto_order"] = left_out
+    rng = random.Random(seed)
+    rng.shuffle(pairs)
+    sft_rows = list(kept[CHOSEN])
+    rng.shuffle(sft_rows)
+
+    def view(dataset: Dataset, name: str, function: Any, features: Features) -> Dataset:
+        return dataset.map(
+            function,
+            batched=True,
+            remove_columns=dataset.column_names,
+            features=features,
+            new_fingerprint=f"{fingerprint}-{name}",
+            keep_in_memory=True,
+        )
+
+    other = labelled.select([r for _, r in pairs]).select_columns(["sample_id", "completion"])
+    other = other.rename_columns({"sample_id": "other_sample_id", "completion": "other_completion"})
+    paired = concatenate_datasets([labelled.select([c for c, _ in pairs]), other], axis=1)
+    views = {
+        "kto": view(labelled.select([rows[i] for i in order]), "kto", to_kto, KTO),
+        "dpo": view(paired, "dpo", to_dpo, DPO),
+        "sft": view(labelled.select(sft_rows), "sft", to_sft, SFT),
+    }
+    counts = {
+        "chosen": len(kept[CHOSEN]),
+        "rejected": len(kept[REJECTED]),
+        "pairs": len(pairs),
+        "instructions": len({ids[r] for r in rows}),
+        "kto_block": block,
+        "dropped": dict(dropped),
+    }
+    return views, counts

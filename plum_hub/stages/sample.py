@@ -1,0 +1,86 @@
+"""Stage 2, sample: K completions of the policy an instruction, each with the program in it.
+
+PLUM section 4.1: K = 20 at temperature 1 (50 for Evol-Instruct). Rows of one instruction stand together, in order.
+Generations that exist already are imported by the same function: the texts come from a file instead of an engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Features, List, Value
+
+from plum_hub.stages import columns, rows
+from plum_hub.stages.extract import cut, extract_code
+
+MESSAGES = List({"role": Value("string"), "content": Value("string")})
+
+FEATURES = Features(
+    {
+        "instruction_id": Value("string"),
+        "sample_id": Value("string"),
+        "messages": MESSAGES,
+        "completion": Value("string"),
+        "code": Value("string"),
+        "policy": Value("string"),
+        "policy_revision": Value("string"),
+        "temperature": Value("float32"),
+        "top_p": Value("float32"),
+        "top_k": Value("int32"),
+        "max_new_tokens": Value("int32"),
+        "seed": Value("int64"),
+        "finish_reason": Value("string"),
+        "tokens": Value("int32"),
+    }
+)
+
+
+def to_messages(instruction: dict[str, Any], prompt: str, system: str | None) -> list[dict[str, str]]:
+    """The conversation that asks for a solution; `prompt` may name {instruction} and {entry_point}."""
+    content = prompt.replace("{instruction}", instruction["instruction"])
+    content = content.replace("{entry_point}", instruction["entry_point"])
+    head = [{"role": "system", "content": system}] if system else []
+    return [*head, {"role": "user", "content": content}]
+
+
+def make_samples(
+    batch: dict[str, list[Any]],
+    completions: list[list[dict[str, Any]]],
+    prompt: str,
+    system: str | None,
+    continuation: bool,
+    stop: tuple[str, ...],
+    record: dict[str, Any],
+) -> dict[str, list[Any]]:
+    """One row a completion.
+
+    Args:
+        batch: instructions: `id`, `instruction`, `entry_point`.
+        completions: per instruction, dicts of `text`, `tokens`, `finish_reason`.
+        continuation: the text goes on where the instruction (code) ends; it is cut at the first of `stop`, and the
+            completion that training sees is the whole program in a code block, as a chat model would write it.
+        record: policy, its revision, sampling parameters and seed, the same for every row.
+    """
+    made = []
+    for instruction, group in zip(rows(batch), completions, strict=True):
+        messages = to_messages(instruction, prompt, system)
+        for i, completion in enumerate(group):
+            text = completion["text"]
+            if continuation:
+                code = instruction["instruction"] + cut(text, stop).rstrip() + "\n"
+                text = f"```python\n{code}```"
+            else:
+                code = extract_code(text)
+            made.append(
+                {
+                    "instruction_id": instruction["id"],
+                    "sample_id": f"{instruction['id']}#{i}",
+                    "messages": messages,
+                    "completion": text,
+                    "code": code,
+                    "finish_reason": completion["finish_reason"],
+                    "tokens": completion["tokens"],
+                    **record,
+                }
+            )
+    return columns(made, FEATURES)

@@ -1,0 +1,229 @@
+"""Train one checkpoint with TRL from a recipe.
+
+    accelerate launch -m plum_hub.train recipes/quickstart.yaml --entry kto      # and push it
+    plum run recipes/quickstart.yaml                                             # the loop; calls this module
+
+An entry of the recipe's `train` section names the method (`kto`, `dpo`, `sft`), a dataset as `org/name@tag` and a base
+checkpoint; `args` are arguments of TRL's KTOConfig, DPOConfig or SFTConfig under TRL's own names. Dataset and base are
+resolved to commits first, and the commits are recorded in `training.json` beside the weights.
+
+TRL defaults changed here, because they would surprise: bf16 only on a GPU; nothing is reported to a tracker unless
+`report_to` says so; KTO drops a last, smaller batch, which could hold one label only.
+
+A killed training goes on from the trainer's last whole checkpoint (`save_steps`) and ends with the same weights.
+Not covered yet: LoRA, other launch settings than accelerate's own, packing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plum_hub.errors import UserError
+from plum_hub.recipe import Recipe, Train
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+RECORD = "training.json"  # written last: a folder that has it is a finished training
+VIEWS = {"kto": ("prompt", "completion", "label"), "dpo": ("prompt", "chosen", "rejected"), "sft": ("prompt", "completion")}
+
+
+def config_fields(method: str) -> set[str]:
+    """The argument names of TRL's configuration class for `method`."""
+    import trl
+
+    config = {"kto": trl.KTOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}[method]
+    return {field.name for field in dataclasses.fields(config) if field.init}
+
+
+def kto_weights(labels: Iterable[bool]) -> dict[str, float]:
+    """KTO's loss weights from the label counts, so that both labels weigh the same in sum.
+
+    TRL advises desirable_weight x n_desirable : undesirable_weight x n_undesirable between 1 and 4/3; the rarer label
+    gets the larger weight (KTO, arXiv 2402.01306, section 4.2, equation 9).
+    """
+    labels = list(labels)
+    desirable = sum(labels)
+    undesirable = len(labels) - desirable
+    if not desirable or not undesirable:
+        raise UserError(f"KTO needs both labels; the dataset has {desirable} desirable and {undesirable} undesirable rows")
+    if desirable < undesirable:
+        return {"desirable_weight": round(undesirable / desirable, 4), "undesirable_weight": 1.0}
+    return {"desirable_weight": 1.0, "undesirable_weight": round(desirable / undesirable, 4)}
+
+
+def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
+    """The rows an entry trains on, and where they came from (`dataset`, `tag`, `commit`, `config`, `rows`).
+
+    Raises:
+        UserError: dataset, config or column does not exist, or no rows.
+    """
+    from plum_hub.hub.pull import pull
+    from plum_hub.stages.prefer import is_kto_safe, kto_order
+
+    name = entry.dataset or f"{recipe.dataset_repo}@{recipe.tag}"
+    pulled = pull(name, entry.config or entry.method, entry.split)
+    rows = pulled.rows
+    missing = [column for column in VIEWS[entry.method] if column not in rows.column_names]
+    if missing:
+        raise UserError(
+            f"{name} ({pulled.config}): column `{missing[0]}` is missing; {entry.method} needs "
+            f"{', '.join(VIEWS[entry.method])}, and it has {', '.join(rows.column_names)}"
+        )
+    rows = rows.select_columns(list(VIEWS[entry.method]))
+    if entry.rows:
+        wanted = entry.rows
+        if wanted == "as-sft":
+            wanted = len(pull(f"{recipe.dataset_repo}@{recipe.tag}", "sft").rows)
+        rows = rows.shuffle(seed=recipe.seed).select(range(min(wanted, len(rows))))
+    if not len(rows):
+        raise UserError(f"{name} ({pulled.config}) has no rows to train on")
+    if entry.method == "kto":
+        batch = entry.args.get("per_device_train_batch_size", 8)
+        prompts, labels = [str(p) for p in rows["prompt"]], rows["label"][:]
+        if not is_kto_safe(prompts, labels, batch):
+            rows = rows.select(kto_order(prompts, labels, recipe.seed, batch)[0])
+    record = {
+        "dataset": pulled.repo, "tag": pulled.tag, "commit": pulled.commit, "config": pulled.config, "rows": len(rows)
+    }  # fmt: skip
+    return rows, record
+
+
+def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
+    """Train the entry `name` (or `seed_policy`) into `output`; return the record, also in `training.json`.
+
+    A folder that holds a finished training of the same recipe, data, base and versions is returned as it is.
+
+    Raises:
+        UserError: something the recipe names does not exist or does not fit.
+    """
+    import torch
+    import transformers
+    import trl
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from plum_hub import stages
+    from plum_hub.hub.names import resolve
+
+    entry = recipe.seed_policy if name == "seed_policy" else recipe.train.get(name)
+    if entry is None:
+        raise UserError(f"the recipe's `train` has no entry `{name}`; it has: {', '.join(recipe.train) or 'none'}")
+    base = entry.base or recipe.policy
+    if base is None:
+        raise UserError(f"train entry `{name}` names no `base`, and the recipe no `policy`")
+    repo, revision = resolve(base, "model")
+    rows, data = load_rows(recipe, entry)
+    args = dict(entry.args)
+    if entry.method == "kto" and not {"desirable_weight", "undesirable_weight"} & set(args):
+        args |= kto_weights(rows["label"])
+    record: dict[str, Any] = {
+        "entry": name,
+        "method": entry.method,
+        "base": {"repo": repo, "tag": base.partition("@")[2] or None, "commit": revision},
+        "data": data,
+        "args": args,
+        "seed": recipe.seed,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "trl": trl.__version__},
+    }
+    record["fingerprint"] = stages.fingerprint(record, stages.code_version(sys.modules[__name__]))
+    done = finished(output)
+    if done and done["fingerprint"] == record["fingerprint"]:
+        return done
+    work = output.with_name(f"{output.name}.trainer-{record['fingerprint']}")
+
+    gpu = torch.cuda.is_available()
+    settings: dict[str, Any] = {
+        "output_dir": str(work),
+        "seed": recipe.seed,
+        "report_to": "none",
+        "bf16": gpu,
+        "use_cpu": not gpu,
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "logging_steps": 50,
+        **({"dataloader_drop_last": True} if entry.method == "kto" else {}),
+        **args,
+    }
+    settings["per_device_train_batch_size"] = min(settings.get("per_device_train_batch_size", 8), len(rows))
+    config = {"kto": trl.KTOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}[entry.method]
+    trainer_class = {"kto": trl.KTOTrainer, "dpo": trl.DPOTrainer, "sft": trl.SFTTrainer}[entry.method]
+    tokenizer = AutoTokenizer.from_pretrained(repo, revision=revision)
+    dtype = torch.bfloat16 if settings["bf16"] else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=dtype)
+    trainer = trainer_class(model=model, args=config(**settings), train_dataset=rows, processing_class=tokenizer)
+    trainer.train(resume_from_checkpoint=last_checkpoint(work))
+
+    if trainer.accelerator.is_main_process:
+        part = output.with_name(f"{output.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        trainer.save_model(str(part))
+        tokenizer.save_pretrained(str(part))
+        for extra in ("README.md", "training_args.bin"):  # the card is ours; a pickle of this machine's paths is not
+            (part / extra).unlink(missing_ok=True)
+        record["steps"] = trainer.state.global_step
+        record["log"] = [row for row in trainer.state.log_history if "loss" in row or "train_loss" in row][-1:]
+        (part / RECORD).write_text(json.dumps({k: v for k, v in record.items() if k != "log"}, indent=2) + "\n")
+        shutil.rmtree(output, ignore_errors=True)
+        os.replace(part, output)
+        shutil.rmtree(work, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    return record
+
+
+def finished(output: Path) -> dict[str, Any] | None:
+    """The record of a finished training in `output`, or None."""
+    record = output / RECORD
+    return json.loads(record.read_text()) if record.is_file() else None
+
+
+def last_checkpoint(work: Path) -> str | None:
+    """The newest whole checkpoint of an interrupted training; `trainer_state.json` is what transformers writes last."""
+    whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json") if path.stat().st_size]
+    for path in work.glob("checkpoint-*"):
+        if path not in whole:
+            shutil.rmtree(path)
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+
+
+def main() -> None:
+    """The command line of `accelerate launch -m plum_hub.train`."""
+    parser = argparse.ArgumentParser(prog="accelerate launch -m plum_hub.train", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--entry", help="which entry of `train` (default: each that `methods` names)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where checkpoints and the local Hub lie")
+    parser.add_argument("--no-push", action="store_true", help="leave the checkpoint in --runs, push nothing")
+    args = parser.parse_args()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    from plum_hub import recipe as recipes
+
+    try:
+        recipe = recipes.load(args.recipe, args.set)
+        from plum_hub.hub.session import use_hub
+
+        with use_hub(recipe.hub, args.runs):
+            recipes.check_trainer_args(recipe)
+            for name in [args.entry] if args.entry else recipe.methods:
+                output = args.runs / recipe.name / "checkpoints" / name
+                record = train(recipe, name, output)
+                if not args.no_push and int(os.environ.get("RANK", "0")) == 0:
+                    from plum_hub.hub.cards import publish_checkpoint
+
+                    published = publish_checkpoint(recipe, name, output, record, scores=[])
+                    print(f"published {published.repo}@{published.tag} ({published.commit[:8]})", file=sys.stderr)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -49,9 +49,10 @@ def run(
         _result({"recipe": str(recipe), "valid": True}, as_json, f"{recipe} is valid")
         return
     from plum_hub.hub.session import use_hub
+    from plum_hub.progress import quiet
 
     with use_hub(loaded.hub, runs):
-        _quiet()
+        quiet()
         recipes.check_trainer_args(loaded)
         from plum_hub import run as loop
 
@@ -73,7 +74,9 @@ def pull(
     """Download a published preference dataset by tag, safely: the rows of that tag, or an error."""
     with _hub(hub, runs):
         from plum_hub.hub import pull as pulling
+        from plum_hub.progress import quiet
 
+        quiet()
         pulled = pulling.pull(name, config, split)
         result = {
             "repo": pulled.repo,
@@ -111,9 +114,10 @@ def evaluate(
     if push and Path(model).is_dir():
         raise UserError("--push needs a model on the Hub (org/model), not a folder")
     with _hub(hub, runs):
-        from plum_hub.progress import say
+        from plum_hub.progress import quiet, say
         from plum_hub.run import evaluate as score
 
+        quiet()
         scores, _ = score(model, bench, n, seed, max_new_tokens, batch_size, model)
         if push:
             from plum_hub.hub.cards import push_scores
@@ -154,16 +158,6 @@ def _hub(which: str | None, runs: Path) -> Any:
     from plum_hub.hub.session import use_hub
 
     return use_hub("local" if which else None, runs)
-
-
-def _quiet() -> None:
-    """Leave the bars of `datasets` and the hints of `transformers` out: a run shows its own progress."""
-    import datasets
-    import transformers
-
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
 
 
 def _say_where(which: str | None, runs: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import plum_hub.generate
 import plum_hub.sandbox
 from plum_hub import stages
+from plum_hub.errors import UserError
 from plum_hub.instructions import load_instructions, load_rows, load_texts
 from plum_hub.outcomes import Outcome
 from plum_hub.progress import bar, say
@@ -57,6 +58,14 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
             judged, judge_keys = _judgements(state, made_samples, sample_keys, made_tests, test_keys, sandbox)
         all_samples, judgements = concatenate_datasets(made_samples), concatenate_datasets(judged)
         state.counts["judge"] = _count_judgements(judgements)
+        labels = state.counts["judge"]
+        if not labels["chosen"] or not labels["rejected"]:
+            dropped = ", ".join(f"{reason} {n}" for reason, n in labels["dropped"].items()) or "none"
+            raise UserError(
+                f"no preferences: of {labels['in']} samples {labels['chosen']} passed their tests and "
+                f"{labels['rejected']} failed (dropped: {dropped}); more instructions, more samples or a stronger policy "
+                "would help"
+            )
         caps = (recipe.prefer.max_chosen, recipe.prefer.max_rejected, recipe.prefer.max_pairs)
         batches = [t.args.get("per_device_train_batch_size", 8) for t in recipe.train.values() if t.method == "kto"]
         settings = (*caps, recipe.seed, max(batches, default=8))

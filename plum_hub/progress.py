@@ -40,3 +40,16 @@ def bar(description: str, total: int) -> Iterator[Advance]:
 def say(text: str) -> None:
     """One line for a person."""
     console.print(text, soft_wrap=True, markup=False)
+
+
+def quiet() -> None:
+    """Leave out the bars that the libraries draw for every small step, and all of them where stderr is no terminal."""
+    import datasets
+    import huggingface_hub.utils
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    if not console.is_terminal:
+        huggingface_hub.utils.disable_progress_bars()

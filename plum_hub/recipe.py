@@ -338,8 +338,9 @@ def _nearest(word: str, known: Any) -> str:
 
 
 def _explain(path: Path, root: yaml.Node, error: ValidationError) -> str:
-    """The first validation error as one line: file, line, key, what is wrong, the fix."""
-    first = error.errors()[0]
+    """The most telling validation error as one line: file, line, key, what is wrong, the fix."""
+    # a misspelt key is also a missing one: the misspelling is the better news
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     where = tuple(part for part in first["loc"] if part != "[key]")
     key = ".".join(str(part) for part in where)
     line = _line(root, where)

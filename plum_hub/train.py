@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import logging
 import os
 import shutil
 import sys
@@ -150,6 +149,7 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         "save_strategy": "steps",
         "save_total_limit": 2,
         "logging_steps": 50,
+        "disable_tqdm": not sys.stderr.isatty(),
         **({"dataloader_drop_last": True} if entry.method == "kto" else {}),
         **args,
     }
@@ -203,14 +203,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where checkpoints and the local Hub lie")
     parser.add_argument("--no-push", action="store_true", help="leave the checkpoint in --runs, push nothing")
     args = parser.parse_args()
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     from plum_hub import recipe as recipes
 
     try:
         recipe = recipes.load(args.recipe, args.set)
         from plum_hub.hub.session import use_hub
+        from plum_hub.progress import quiet
 
         with use_hub(recipe.hub, args.runs):
+            quiet()
             recipes.check_trainer_args(recipe)
             for name in [args.entry] if args.entry else recipe.methods:
                 output = args.runs / recipe.name / "checkpoints" / name

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 
 GOOD = "def f(x):\n    return x + 1\n"
-SHORT = Limits(seconds=0.5, total_seconds=3.0, memory_mb=256, output_bytes=100_000)
+SHORT = Limits(seconds=1.0, total_seconds=6.0, memory_mb=256, output_bytes=100_000)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,8 @@ def sleeper(marker: str) -> str:
     """A program that leaves a grandchild in a session of its own, with `marker` in its command line."""
     return (
         "import subprocess, sys\n"
-        f"subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)', {marker!r}], start_new_session=True)\n"
+        f"subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)', {marker!r}],"
+        " start_new_session=True)\n"
     )
 
 
@@ -91,8 +92,8 @@ def sleeper(marker: str) -> str:
         ("import os\nos._exit(0)", Outcome.CRASHED, "left with exit status 0"),
         ("import os\nos.kill(os.getpid(), 9)", Outcome.CRASHED, "killed by SIGKILL"),
         ("import os\nos.execv('/bin/sleep', ['sleep', '60'])", Outcome.CRASHED, "closed the sandbox's pipe"),
-        ("while True: pass", Outcome.TIMEOUT, "over 0.5 s"),
-        ("import signal, time\nsignal.signal(14, signal.SIG_IGN)\ntime.sleep(60)", Outcome.TIMEOUT, "over 0.5 s"),
+        ("while True: pass", Outcome.TIMEOUT, "over 1 s"),
+        ("import signal, time\nsignal.signal(14, signal.SIG_IGN)\ntime.sleep(60)", Outcome.TIMEOUT, "over 1 s"),
         ("x = bytearray(10**10)", Outcome.MEMORY, "MemoryError"),
         ("while True: print('x' * 1000)", Outcome.OUTPUT_LIMIT, "wrote too much"),
         ("open('file', 'w').write('x' * 10**6)", Outcome.OUTPUT_LIMIT, "wrote too much"),
@@ -102,7 +103,8 @@ def sleeper(marker: str) -> str:
 def test_outcome_of_loading(sandbox: Sandbox, program: str, outcome: Outcome, message: str) -> None:
     result = one(sandbox, program, "pass", "pass")
     assert result.outcome is outcome
-    assert result.message.startswith(message) and bool(result.message) == bool(message)
+    assert result.message.startswith(message)
+    assert bool(result.message) == bool(message)
     assert [test.outcome for test in result.tests] == [outcome, outcome]
     if outcome is not Outcome.PASSED:
         assert [test.seconds for test in result.tests] == [0.0, 0.0]
@@ -118,7 +120,7 @@ TESTS = [
     ("input()", Outcome.ERROR, "EOFError"),
     ("import sys\nsys.exit(0)", Outcome.ERROR, "SystemExit: 0"),
     ("def r(n):\n    return r(n + 1)\nr(0)", Outcome.ERROR, "RecursionError"),
-    ("while True: pass", Outcome.TIMEOUT, "over 0.5 s"),
+    ("while True: pass", Outcome.TIMEOUT, "over 1 s"),
     ("assert f(2) == 3", Outcome.PASSED, ""),
     ("import os\nos._exit(0)", Outcome.CRASHED, "left with exit status 0"),
     ("assert f(3) == 4", Outcome.PASSED, ""),
@@ -135,14 +137,23 @@ def test_every_test_gets_its_own_verdict_whatever_the_ones_before_did(sandbox: S
     result = one(sandbox, GOOD, *(source for source, _, _ in TESTS))
     assert [test.outcome for test in result.tests] == [outcome for _, outcome, _ in TESTS]
     for test, (_, _, message) in zip(result.tests, TESTS, strict=True):
-        assert test.message.startswith(message) and bool(test.message) == bool(message)
-    assert result.outcome is Outcome.CRASHED and result.message == "left with exit status 0"  # the worst one
-    assert 0.5 <= result.tests[8].seconds < 1.5 and result.tests[0].seconds < 0.4
+        assert test.message.startswith(message)
+        assert bool(test.message) == bool(message)
+    assert result.outcome is Outcome.CRASHED
+    assert result.message == "left with exit status 0"
+    assert 1.0 <= result.tests[8].seconds < 2.5
+    assert result.tests[0].seconds < 0.4
     assert result.seconds >= sum(test.seconds for test in result.tests)
 
 
 def test_tests_share_the_namespace_of_the_program(sandbox: Sandbox) -> None:
-    result = one(sandbox, "state = []", "state.append(1)", "assert state == [1]", "import solution\nassert solution.state is state")
+    result = one(
+        sandbox,
+        "state = []",
+        "state.append(1)",
+        "assert state == [1]",
+        "import solution\nassert solution.state is state",
+    )
     assert [test.outcome for test in result.tests] == [Outcome.PASSED] * 3
 
 
@@ -151,9 +162,17 @@ def test_modules_that_look_a_class_up_by_its_module_work(sandbox: Sandbox) -> No
     assert one(sandbox, program, "assert pickle.loads(pickle.dumps(P(2))) == P(2)").outcome is Outcome.PASSED
 
 
-def test_memory_that_stays_full_is_still_reported(sandbox: Sandbox) -> None:
-    program = "def f():\n    global kept\n    kept = [bytearray(10**6)]\n    while True: kept.append(bytearray(10**6))\n"
-    with Sandbox(Limits(seconds=5.0, memory_mb=256), workers=1) as roomy:
+def test_memory_that_stays_full_is_still_reported() -> None:
+    program = (
+        "kept = []\n"
+        "def f():\n"
+        "    for size in (10**7, 10**5, 10**4, 1000, 400, 100, 1):\n"
+        "        try:\n"
+        "            while True: kept.append(bytearray(size))\n"
+        "        except MemoryError: pass\n"
+        "    while True: kept.append(bytearray(1))\n"
+    )
+    with Sandbox(Limits(seconds=8.0, total_seconds=20.0, memory_mb=128), workers=1) as roomy:
         result = one(roomy, program, "f()", "assert True")
     assert [test.outcome for test in result.tests] == [Outcome.MEMORY, Outcome.PASSED]
 
@@ -176,7 +195,8 @@ def test_messages_are_short_clean_lines(sandbox: Sandbox) -> None:
     result = one(sandbox, GOOD, *tests)
     assert [test.outcome for test in result.tests] == [Outcome.ERROR] * 4
     for test in result.tests:
-        assert 0 < len(test.message) <= 200 and "\n" not in test.message
+        assert 0 < len(test.message) <= 200
+        assert "\n" not in test.message
         test.message.encode()
 
 
@@ -197,11 +217,13 @@ FAILING = "assert f(1) == 'never'"
     [
         "import atexit, os\natexit.register(os._exit, 0)",
         "import sys\nsys.excepthook = lambda *a: sys.exit(0)",
-        "print('passed')\nprint('{\"load\": [\"passed\", 0, \"\"], \"tests\": [[\"passed\", 0, \"\"]]}', flush=True)",
-        "import os\nfor fd in range(3, 256):\n    try: os.write(fd, b'\\0\\0\\0\\x07passed\\n' * 10)\n    except OSError: pass",
+        'print(\'passed\')\nprint(\'{"load": ["passed", 0, ""], "tests": [["passed", 0, ""]]}\', flush=True)',
+        "import os\nfor fd in range(3, 256):\n    try: os.write(fd, b'\\0\\0\\0\\x07passed\\n' * 10)\n"
+        "    except OSError: pass",
         "import os\nfor fd in range(3, 256):\n    try: os.close(fd)\n    except OSError: pass",
         "import os\nos.fork()\nos.fork()",
-        "import builtins\nbuiltins.AssertionError = type('A', (Exception,), {})\nbuiltins.isinstance = lambda *a: False",
+        "import builtins\nbuiltins.AssertionError = type('A', (Exception,), {})\n"
+        "builtins.isinstance = lambda *a: False",
         "import os, json\nos.write = os._exit = json.dumps = lambda *a: 0",
         "import sys\nsys.exit = lambda *a: None",
         "import threading, os\nthreading.Timer(0.05, os._exit, [0]).start()\nimport time\ntime.sleep(0.3)",
@@ -259,7 +281,7 @@ def test_limits_are_in_force(sandbox: Sandbox) -> None:
         "import resource as r\n"
         "got = {name: r.getrlimit(getattr(r, 'RLIMIT_' + name)) for name in 'AS FSIZE CORE NOFILE CPU NPROC'.split()}\n"
         "assert got['AS'] == (256 << 20, 256 << 20) and got['FSIZE'] == (100_000, 100_000), got\n"
-        "assert got['CORE'] == (0, 0) and got['NOFILE'][1] <= 256 and 3 < got['CPU'][1] <= 8, got\n"
+        "assert got['CORE'] == (0, 0) and got['NOFILE'][1] <= 256 and 6 <= got['CPU'][1] <= 10, got\n"
         "assert 0 < got['NPROC'][1] <= 4096, got\n"
     )
     result = one(sandbox, GOOD, test)
@@ -271,7 +293,7 @@ def test_scratch_is_empty_for_every_program(sandbox: Sandbox) -> None:
     writes = [
         "open('left', 'w').write('x')",
         "os.makedirs('a/b/c')\nopen('a/b/c/d', 'w').close()\nos.chmod('a/b', 0)\nos.chmod('.', 0)",
-        "for i in range(3000):\n    os.mkdir('d')\n    os.chdir('d')",
+        "for i in range(1500):\n    os.mkdir('d')\n    os.chdir('d')",
         "os.symlink('/etc', 'link')\nos.symlink('.', 'self')\nos.mkfifo('fifo')",
         "here = os.getcwd()\nos.chdir('/')\nos.rmdir(here)",
         "here = os.getcwd()\nos.chdir('/')\nos.rmdir(here)\nos.symlink('/etc', here)",
@@ -299,7 +321,8 @@ def test_runs_are_repeatable_on_every_worker() -> None:
     program = "import random, time\nraise ValueError([hash('a'), random.random(), time.strftime('%z')])"
     with Sandbox(workers=2) as sandbox:
         messages = {result.message for result in sandbox.run([Job(program, ())] * 40)}
-    assert len(messages) == 1 and messages.pop().startswith("ValueError: [")
+    assert len(messages) == 1
+    assert messages.pop().startswith("ValueError: [")
 
 
 # ---------------------------------------------------------------------------------------------- processes
@@ -311,7 +334,7 @@ def test_a_timeout_kills_promptly_with_grandchildren_in_their_own_session(sandbo
     began = time.monotonic()
     result = one(sandbox, sleeper(marker) + "import time\ntime.sleep(0.2)\n", "while True: pass")
     assert result.outcome is Outcome.TIMEOUT
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 4.0
     assert processes(marker) == []
 
 
@@ -347,15 +370,17 @@ def test_a_burst_of_forks_is_cleared(sandbox: Sandbox) -> None:
 
 @linux
 def test_a_killed_server_is_replaced_and_its_job_tried_again() -> None:
-    with Sandbox(Limits(seconds=5.0), workers=1) as sandbox:
-        results = sandbox.run([Job(GOOD, ("pass",)), Job(GOOD + "import time\ntime.sleep(0.6)", ("pass",)), Job(GOOD, ("pass",))])
+    slow = GOOD + "import time\ntime.sleep(1.5)"
+    with Sandbox(Limits(seconds=8.0), workers=1) as sandbox:
+        results = sandbox.run([Job(GOOD, ("pass",)), Job(slow, ("pass",)), Job(GOOD, ("pass",))])
         assert next(results).outcome is Outcome.PASSED
         first = sandbox._servers[0]
         time.sleep(0.2)
         os.kill(first.process.pid, signal.SIGKILL)
+        assert gone(first.base, 1.0), "the program outlived its server"
         assert [result.outcome for result in results] == [Outcome.PASSED] * 2
         assert sandbox._servers[0].process.pid != first.process.pid
-        assert gone(first.base, 2.0) and not os.path.exists(first.base)
+        assert not os.path.exists(first.base)
 
 
 @linux
@@ -381,16 +406,23 @@ def test_the_end_of_the_parent_leaves_nothing_behind(number: signal.Signals) -> 
         "    next(results)\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
     )
     try:
         assert parent.stdout is not None
         base = parent.stdout.readline().strip()
-        assert base and processes(base)
+        assert base
+        assert processes(base)
         assert _wait_for(marker)
-        parent.send_signal(number)
+        os.killpg(parent.pid, number)  # as a terminal does
         parent.wait(10)
-        assert gone(base, 5.0) and gone(marker, 5.0)
+        assert gone(base, 5.0)
+        assert gone(marker, 5.0)
         assert not os.path.exists(base)
     finally:
         parent.kill()
@@ -408,7 +440,8 @@ def test_closing_ends_what_runs_and_removes_its_directories() -> None:
         bases = [server.base for server in sandbox._servers.values()]
         began = time.monotonic()
     assert time.monotonic() - began < 4.0
-    assert bases and not [base for base in bases if processes(base) or os.path.exists(base)]
+    assert bases
+    assert not [base for base in bases if processes(base) or os.path.exists(base)]
     with pytest.raises(SandboxError):
         list(results)
     with pytest.raises(SandboxError):
@@ -464,6 +497,21 @@ def test_two_streams_at_once_and_errors_of_a_stream() -> None:
         assert list(sandbox.run([])) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_use_after_a_fork_is_told_and_does_not_hang() -> None:
+    with Sandbox(workers=1) as sandbox:
+        assert one(sandbox, GOOD, "pass").outcome is Outcome.PASSED
+        pid = os.fork()
+        if pid == 0:
+            try:
+                sandbox.run([])
+            except SandboxError:
+                os._exit(7)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert one(sandbox, GOOD, "pass").outcome is Outcome.PASSED
+
+
 def test_misuse_is_told() -> None:
     with pytest.raises(SandboxError, match="with statement"):
         Sandbox(workers=1).run([])
@@ -471,7 +519,9 @@ def test_misuse_is_told() -> None:
         Sandbox(workers=0)
 
 
-def test_an_interpreter_that_does_not_start_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interpreter_that_does_not_start_is_told_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("raise OSError('it is broken here')")
     monkeypatch.setattr("plum_hub.sandbox.engine.CHILD", broken)
@@ -488,7 +538,8 @@ def test_removing_a_tree_does_not_follow_links(tmp_path: Path) -> None:
     (tree / "a" / "b" / "file").touch()
     (tree / "a").chmod(0)
     child.remove_tree(str(tree))
-    assert not tree.exists() and (tmp_path / "outside" / "kept").exists()
+    assert not tree.exists()
+    assert (tmp_path / "outside" / "kept").exists()
 
 
 # ---------------------------------------------------------------------------------------------- real programs
@@ -498,12 +549,16 @@ def test_all_canonical_humaneval_solutions_pass_and_none_passes_without_its_body
     path = DATA / "humaneval" / "HumanEval.jsonl.gz"
     if not path.exists():
         pytest.skip(f"needs {path}")
-    tasks = [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        tasks = [json.loads(line) for line in lines]
     tests = [f"{task['test']}\ncheck({task['entry_point']})\n" for task in tasks]
     right = [Job(task["prompt"] + task["canonical_solution"], (test,)) for task, test in zip(tasks, tests, strict=True)]
     empty = [Job(task["prompt"] + "    return None\n", (test,)) for task, test in zip(tasks, tests, strict=True)]
     with Sandbox(Limits(seconds=10.0, total_seconds=30.0), workers=2) as sandbox:
         results = list(sandbox.run(right + empty))
-    not_passed = {task["task_id"]: r.message for task, r in zip(tasks, results, strict=False) if r.outcome is not Outcome.PASSED}
-    assert len(tasks) == 164 and not_passed == {}
+    not_passed = {
+        task["task_id"]: r.message for task, r in zip(tasks, results, strict=False) if r.outcome is not Outcome.PASSED
+    }
+    assert len(tasks) == 164
+    assert not_passed == {}
     assert {result.outcome for result in results[164:]} <= {Outcome.FAILED, Outcome.ERROR}

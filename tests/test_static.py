@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -18,16 +19,21 @@ WRONG = "def f(a):\n    return a\n\nf(1, 2)\n"
 
 # Right when run, and refused by mypy's defaults in part.
 RIGHT = [
-    "from typing import List\n\ndef f(xs: List[int] = None) -> List[int]:\n    xs = xs or []\n    xs = list(map(str, xs))\n"
+    "from typing import List\n\ndef f(xs: List[int] = None) -> List[int]:\n    xs = xs or []\n"
+    "    xs = list(map(str, xs))\n"
     "    return [int(x) for x in xs]\n",
     "def f(n: int) -> str:\n    n = str(n)\n    return n[::-1]\n",
-    "import numpy as np\nimport yaml\nimport no_such_module\n\nprint(np.zeros(3), yaml.safe_load('a'), no_such_module.x)\n",
+    "import numpy as np\nimport yaml\nimport no_such_module\n\n"
+    "print(np.zeros(3), yaml.safe_load('a'), no_such_module.x)\n",
     "cache = {}\nseen = []\n\ndef f(n):\n    if n not in cache:\n        cache[n] = n\n    return cache[n]\n",
     "def f(n: int) -> bool:\n    if n > 1:\n        return 1\n",
     "def f(x):\n    return x\n\ndef f(x):\n    return x + 1\n",
-    "class Node:\n    def __init__(self, value: int, next: 'Node' = None):\n        self.value = value\n        self.next = next\n\n"
-    "def length(node: Node) -> int:\n    n = 0\n    while node:\n        node = node.next\n        n += 1\n    return n\n",
+    "class Node:\n    def __init__(self, value: int, next: 'Node' = None):\n"
+    "        self.value = value\n        self.next = next\n\n"
+    "def length(node: Node) -> int:\n    n = 0\n    while node:\n"
+    "        node = node.next\n        n += 1\n    return n\n",
     "def f(x):\n    # type: (not a type\n    return x\n",
+    "import pytest\n\npytest.installed_or_not_it_is_not_looked_at()\n",
     "# -*- coding: klingon -*-\nname = 'ä'\n",
     "pattern = '\\d'\nassert 1 is 1\n",
     "import re\nm = re.match('a', 'a')\nprint(m.group(0))\n",
@@ -44,8 +50,10 @@ def test_wrong_programs_are_refused_with_line_and_code_and_no_path() -> None:
     results = check(programs)
     assert [result.outcome for result in results] == [Outcome.STATIC_ERROR] * 4
     assert results[0].messages == ('line 4: Too many arguments for "f" [call-arg]',)
-    assert results[1].messages[0].startswith("line 2: Unsupported operand types") and results[1].messages[0].endswith("[operator]")
-    assert "program_" not in str(results) and "/" not in str(results)
+    assert results[1].messages[0].startswith("line 2: Unsupported operand types")
+    assert results[1].messages[0].endswith("[operator]")
+    assert "program_" not in str(results)
+    assert "/" not in str(results)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +65,8 @@ def test_wrong_programs_are_refused_with_line_and_code_and_no_path() -> None:
 def test_syntax_errors(program: str, checker: str) -> None:
     (result,) = check([program], checker)  # type: ignore[arg-type]
     assert result.outcome is Outcome.SYNTAX_ERROR
-    assert len(result.messages) == 1 and 0 < len(result.messages[0]) <= static.MESSAGE_LIMIT
+    assert len(result.messages) == 1
+    assert 0 < len(result.messages[0]) <= static.MESSAGE_LIMIT
     result.messages[0].encode()
 
 
@@ -88,12 +97,16 @@ def test_unknown_checker_is_an_error() -> None:
         check(["x = 1"], "pyright")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("comment", ["# mypy: ignore-errors", "# mypy: disable-error-code=call-arg", "#mypy: ignore-errors"])
+@pytest.mark.parametrize(
+    "comment", ["# mypy: ignore-errors", "# mypy: disable-error-code=call-arg", "#mypy: ignore-errors"]
+)
 def test_a_program_cannot_switch_the_check_off(comment: str) -> None:
     assert check([f"{comment}\n{WRONG}"])[0].messages == ('line 5: Too many arguments for "f" [call-arg]',)
 
 
-def test_configuration_and_environment_of_the_user_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configuration_and_environment_of_the_user_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mypy.ini").write_text("[mypy]\nignore_errors = True\n")
     (tmp_path / ".mypy.ini").write_text("[mypy]\nignore_errors = True\n")
     (tmp_path / "json.py").write_text("nothing = 1\n")
@@ -127,16 +140,16 @@ def test_nothing_is_left_of_a_program() -> None:
 
 
 def test_a_program_that_mypy_dies_on_is_clean_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = static.subprocess.run
+    real = subprocess.run
 
     def dies(command: list[str], **options: object) -> object:
         folder = Path(str(options["cwd"]))
         names = command[command.index("--") + 1 :]
         if any("KILLER" in (folder / name).read_text() for name in names):
-            return static.subprocess.CompletedProcess(command, 2, "", "INTERNAL ERROR: it hurts")
+            return subprocess.CompletedProcess(command, 2, "", "INTERNAL ERROR: it hurts")
         return real(command, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(static.subprocess, "run", dies)
+    monkeypatch.setattr(subprocess, "run", dies)
     results = check(["x = 1\n", "KILLER = 1\n", WRONG])
     assert [result.outcome for result in results] == [None, None, Outcome.STATIC_ERROR]
     assert results[0].messages == ()
@@ -147,11 +160,14 @@ def test_all_canonical_humaneval_solutions_are_clean_and_fast() -> None:
     path = DATA / "humaneval" / "HumanEval.jsonl.gz"
     if not path.exists():
         pytest.skip(f"needs {path}")
-    tasks = [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        tasks = [json.loads(line) for line in lines]
     programs = [task["prompt"] + task["canonical_solution"] for task in tasks]
     check(["x = 1\n"])
     began = time.perf_counter()
     results = check(programs)
     spent = time.perf_counter() - began
-    assert [task["task_id"] for task, result in zip(tasks, results, strict=True) if result != StaticResult(None, ())] == []
+    assert [
+        task["task_id"] for task, result in zip(tasks, results, strict=True) if result != StaticResult(None, ())
+    ] == []
     assert spent < 0.05 * len(programs), f"{spent / len(programs) * 1000:.1f} ms per program: is the batch broken?"

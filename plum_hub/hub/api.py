@@ -11,8 +11,6 @@ import hmac
 import json
 import re
 import time
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
@@ -22,7 +20,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from plum_hub.hub.storage import SHA256, Change, Entry, HubError, Repository, Revision, Store, check_path
+from plum_hub.hub.info import expanded, front_matter, hub_date, listing, repository_info
+from plum_hub.hub.storage import SHA256, Change, HubError, Repository, Revision, Store, check_path
 from plum_hub.hub.tokens import User, read_tokens
 
 BAD_TOKEN = "Invalid credentials in Authorization header"  # this exact text keeps 401 from becoming "repo not found"
@@ -195,7 +194,7 @@ def list_repos(hub: Hub, request: Request, body: IO[bytes]) -> Response:
             continue
         if query.get("search", "").lower() not in repository.id.lower():
             continue
-        info = _info(repository, repository.resolve("main"))
+        info = repository_info(repository, repository.resolve("main"))
         if all(tag in info["tags"] for tag in query.getlist("filter")):
             found.append(info)
     order = {"lastModified": "lastModified", "createdAt": "createdAt"}.get(query.get("sort", ""), "")
@@ -205,101 +204,20 @@ def list_repos(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     if not expand and query.get("full") is None:
         found = [{key: value for key, value in info.items() if key not in ("siblings", "cardData")} for info in found]
     limit = query.get("limit", "")
-    return reply([_expanded(info, expand) for info in found[: int(limit) if limit.isdecimal() else None]])
+    return reply([expanded(info, expand) for info in found[: int(limit) if limit.isdecimal() else None]])
 
 
 def repo_info(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """GET /api/KIND/ID[/revision/REV]"""
     repository = hub.repository(request)
     commit = repository.resolve(_part(request, "rev") or "main")
-    info = _info(repository, commit, blobs=request.query_params.get("blobs", "").lower() in ("true", "1"))
-    return reply(_expanded(info, request.query_params.getlist("expand")), X_Repo_Commit=commit)
-
-
-def _expanded(info: dict[str, Any], expand: list[str]) -> dict[str, Any]:
-    return {key: value for key, value in info.items() if key in ("_id", "id", *expand)} if expand else info
-
-
-def _info(repository: Repository, commit: str, blobs: bool = False) -> dict[str, Any]:
-    """All that is known of one revision of a repository, in the Hub's words."""
-    files = [entry for entry in repository.snapshot(commit).values() if not entry.is_folder]
-    card = _card(_text(repository, commit, "README.md"))
-    info = {
-        "_id": hashlib.sha256(f"{repository.kind}/{repository.id}".encode()).hexdigest()[:24],
-        "id": repository.id,
-        "author": repository.owner,
-        "sha": commit,
-        "lastModified": _date(repository.revision(commit).date),
-        "createdAt": repository.created,
-        "private": repository.private,
-        "gated": False,
-        "disabled": False,
-        "downloads": 0,
-        "likes": 0,
-        "tags": _tags(card),
-        "cardData": card,
-        "siblings": [{"rfilename": entry.path} | (_blob(entry) if blobs else {}) for entry in files],
-        "usedStorage": sum(entry.size for entry in files),
-    }
-    if repository.kind == "models":
-        info |= {key: card[key] for key in ("library_name", "pipeline_tag") if isinstance(card.get(key), str)}
-        results = [path for path in repository.snapshot(commit) if re.fullmatch(r"\.eval_results/[^/]+\.ya?ml", path)]
-        info["evalResults"] = [
-            {"filename": path, "data": data}
-            for path in results
-            for data in _list(_yaml(_text(repository, commit, path)))
-        ]
-    return info
-
-
-def _blob(entry: Entry) -> dict[str, Any]:
-    large = {"sha256": entry.sha256, "size": entry.size, "pointerSize": entry.pointer_size}
-    return {"size": entry.size, "blobId": entry.oid} | ({"lfs": large} if entry.sha256 else {})
-
-
-def _text(repository: Repository, commit: str, path: str) -> str:
-    entry = repository.snapshot(commit).get(path)
-    return repository.read(entry).decode(errors="replace") if entry and not entry.is_folder else ""
-
-
-def _yaml(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return None
-
-
-@lru_cache(maxsize=1000)
-def _card(readme: str) -> dict[str, Any]:
-    """The YAML front matter of a README, {} if there is none or it is broken."""
-    card = _yaml(_front_matter(readme) or "")
-    return card if isinstance(card, dict) else {}
-
-
-def _front_matter(readme: str) -> str | None:
-    found = re.match(r"\s*---\r?\n(.*?)\r?\n?---[ \t]*(\r?\n|$)", readme, re.DOTALL)
-    return found[1] if found else None
-
-
-def _tags(card: dict[str, Any]) -> list[str]:
-    """The tags of a card and those that the Hub derives from its other fields."""
-    tags = [str(tag) for tag in _list(card.get("tags"))]
-    for key in ("library_name", "pipeline_tag", "language"):
-        tags += [str(value) for value in _list(card.get(key))]
-    for key, prefix in (("license", "license"), ("datasets", "dataset"), ("base_model", "base_model")):
-        tags += [f"{prefix}:{value}" for value in _list(card.get(key))]
-    for key in ("task_categories", "size_categories", "source_datasets", "language"):
-        tags += [f"{key}:{value}" for value in _list(card.get(key))]
-    return list(dict.fromkeys(tags))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+    info = repository_info(repository, commit, blobs=request.query_params.get("blobs", "").lower() in ("true", "1"))
+    return reply(expanded(info, request.query_params.getlist("expand")), X_Repo_Commit=commit)
 
 
 def validate_yaml(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """POST /api/validate-yaml: the front matter of a card, before it is committed"""
-    front = _front_matter(_field(_json(body), "content"))
+    front = front_matter(_field(_json(body), "content"))
     if front is None:
         return reply({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
     try:
@@ -326,7 +244,7 @@ def tree(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     inside = [entry for path, entry in entries.items() if path.startswith(prefix)]
     if not _flag(request.query_params.get("recursive")):
         inside = [entry for entry in inside if "/" not in entry.path[len(prefix) :]]
-    return reply(_listing(repository, commit, inside, _flag(request.query_params.get("expand"))), X_Repo_Commit=commit)
+    return reply(listing(repository, commit, inside, _flag(request.query_params.get("expand"))), X_Repo_Commit=commit)
 
 
 def paths_info(hub: Hub, request: Request, body: IO[bytes]) -> Response:
@@ -336,22 +254,7 @@ def paths_info(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     form = parse_qs(body.read().decode(errors="replace"))
     entries = repository.snapshot(commit)
     found = [entries[path] for path in (path.strip("/") for path in form.get("paths", [])) if path in entries]
-    return reply(_listing(repository, commit, found, _flag(form.get("expand", [""])[0])))
-
-
-def _listing(repository: Repository, commit: str, entries: list[Entry], expand: bool) -> list[dict[str, Any]]:
-    changes = repository.last_changes(commit) if expand else {}
-    listing = []
-    for entry in entries:
-        item: dict[str, Any] = {"type": "directory" if entry.is_folder else "file", "oid": entry.oid}
-        item |= {"size": entry.size, "path": entry.path}
-        if entry.sha256:
-            item["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": entry.pointer_size}
-        if expand:
-            last = changes[entry.path]
-            item["lastCommit"] = {"id": last.oid, "title": last.title, "date": _date(last.date)}
-        listing.append(item)
-    return listing
+    return reply(listing(repository, commit, found, _flag(form.get("expand", [""])[0])))
 
 
 def commits(hub: Hub, request: Request, body: IO[bytes]) -> Response:
@@ -361,7 +264,7 @@ def commits(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     def described(revision: Revision) -> dict[str, Any]:
         authors = [{"user": revision.author}]
         known = {"id": revision.oid, "title": revision.title, "message": revision.message, "authors": authors}
-        return known | {"date": _date(revision.date)}
+        return known | {"date": hub_date(revision.date)}
 
     return reply([described(revision) for revision in repository.history(repository.resolve(_part(request, "rev")))])
 
@@ -437,10 +340,6 @@ def _range(header: str | None, size: int) -> range | None:
 
 def _flag(value: str | None) -> bool:
     return (value or "").lower() in ("true", "1")
-
-
-def _date(date: datetime) -> str:
-    return date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -565,8 +464,3 @@ def commit(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     oid = repository.commit(_part(request, "rev"), changes, title, message, user.name, parent)
     url = f"{_base(request)}/{_web_path(repository)}/commit/{oid}"
     return reply({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
-
-
-def no_xet(hub: Hub, request: Request, body: IO[bytes]) -> Response:
-    """GET /api/KIND/ID/xet-write-token/REV: an answer that says what to do"""
-    raise HubError(404, "The local Hub does not speak Xet: set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported")

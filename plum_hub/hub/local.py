@@ -77,7 +77,7 @@ def start(root: Path, port: int = 0) -> LocalHub:
     Raises `UserError` when no server comes up; its log is ROOT/server.log.
     """
     root = root.expanduser().resolve()
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _guard:
         users = _users.get(root)
         if users is None:

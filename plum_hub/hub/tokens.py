@@ -67,7 +67,7 @@ def add_token(root: Path, user: str, role: str = "write") -> str:
         raise UserError(f"unknown role {role!r}: choose one of {', '.join(ROLES)}")
     if not NAMESPACE.fullmatch(user) or user in ("api", "datasets", "models", "spaces"):
         raise UserError(f"{user!r} cannot be a user name: use letters, digits, '-' and '_'")
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(root / "tokens.lock"):
         return _add(root, user, role)
 

@@ -1,15 +1,17 @@
 """The program that runs in the sandbox's own clean interpreter: a fork server for untrusted code.
 
-It is started by `engine.py` as a script, one process per worker, with a scrubbed environment and a socket as its standard
-input:
+It is started by `engine.py` as a script, one process per worker, with a scrubbed environment and a socket as its
+standard input:
 
     python -s -P -B -X utf8 child.py WORK_DIRECTORY
 
-(not `python -I`: that flag also ignores PYTHONHASHSEED, and then the order of sets, hence a verdict, would depend on which
-worker a program meets.) It imports the usual modules once, says it is ready with an empty reply, then reads one job after
-another from the socket and writes one reply each, as frames: four bytes of length, big-endian, then JSON in ASCII.
+(not `python -I`: that flag also ignores PYTHONHASHSEED, and then the order of sets, hence a verdict, would depend on
+which worker a program meets.) It imports the usual modules once, says it is ready with an empty reply, then reads one
+job after another from the socket and writes one reply each, as frames: four bytes of length, big-endian, then JSON in
+ASCII.
 
-    request  {"program": str, "tests": [str], "seconds": float, "total_seconds": float, "memory_mb": int, "output_bytes": int}
+    request  {"program": str, "tests": [str],
+              "seconds": float, "total_seconds": float, "memory_mb": int, "output_bytes": int}
     reply    {"seconds": float, "load": [outcome, seconds, message], "tests": [[outcome, seconds, message], ...]}
 
 For every job it forks a *runner*: own session, resource limits, an empty scratch directory, no inherited descriptor but
@@ -29,7 +31,6 @@ import errno
 import gc
 import importlib
 import json
-import mmap
 import os
 import random
 import resource
@@ -41,7 +42,7 @@ import time
 import types
 
 # Own names for what the runner uses after the program ran: a program that replaces a builtin must not break its report.
-from builtins import compile, enumerate, exec, isinstance, len, str, type
+from builtins import compile, enumerate, exec, isinstance, len, str, type  # noqa: UP029
 from collections.abc import Callable
 from math import ceil
 from typing import Any, NoReturn
@@ -51,7 +52,7 @@ WARM = (
     "abc array bisect calendar cmath collections collections.abc contextlib copy dataclasses datetime decimal enum "
     "fractions functools hashlib heapq inspect io itertools json math numbers operator os queue random re statistics "
     "string struct sys textwrap threading time traceback typing unittest"
-).split()
+)
 
 MESSAGE_LIMIT = 200  # characters
 MAX_PROCESSES = 4096  # of the user, not of the program: a lower bound would fail threads on a busy desktop
@@ -75,7 +76,7 @@ Step = tuple[str, float, str]  # outcome, seconds, message
 
 def prctl(option: int, value: int) -> None:
     """Linux' prctl(2), best effort; nothing elsewhere (macOS has no subreaper and no parent-death signal)."""
-    if sys.platform == "linux":
+    if LIBC is not None:
         with contextlib.suppress(OSError, AttributeError):
             LIBC.prctl(option, value, 0, 0, 0)
 
@@ -257,7 +258,6 @@ def run(
     output: int,
     report: int,
     nonce: bytes,
-    reserve: mmap.mmap,
 ) -> NoReturn:
     """The runner: load the program, run the tests from number `first` on, report each step, and leave.
 
@@ -286,23 +286,20 @@ def run(
             leave(1)
         gc.enable()
         random.seed(0)  # a fork reseeds from the system; same inputs must give the same verdict
-        # Tests run under "__main__", as if they stood below the program in one file: a guarded call in a test must not be
-        # skipped, for a test that does nothing passes. The program itself loads under a name that leaves its guard alone.
+        # Tests run under "__main__", as if they stood below the program in one file: a guarded call in a test must
+        # not be skipped, for a test that does nothing passes. The program itself loads under a name that leaves its
+        # guard alone.
         module = types.ModuleType("solution")
         sys.modules["solution"] = sys.modules["__main__"] = module
         sys.argv[:] = ["solution.py"]
         namespace = module.__dict__
         outcome, message = run_source(request["program"], "<program>", namespace, flush, test=False)
-        if outcome == "memory":
-            reserve.close()
         say(0, outcome, message)
         if outcome != "passed":
             leave(0)
         namespace["__name__"] = "__main__"
         for number, test in enumerate(request["tests"][first:], first):
             outcome, message = run_source(test, f"<test {number}>", namespace, flush, test=True)
-            if outcome == "memory":
-                reserve.close()
             say(number + 1, outcome, message)
             if outcome in SPOILED:
                 break
@@ -324,10 +321,9 @@ def own_children() -> list[int]:
     me = str(os.getpid())
     for name in os.listdir("/proc") if os.path.isdir("/proc") else []:
         if name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                with open(f"/proc/{name}/stat", "rb") as status:
-                    if status.read().rpartition(b")")[2].split()[1].decode() == me:
-                        found.append(int(name))
+            with contextlib.suppress(OSError, IndexError), open(f"/proc/{name}/stat", "rb") as status:
+                if status.read().rpartition(b")")[2].split()[1].decode() == me:
+                    found.append(int(name))
     return found
 
 
@@ -404,8 +400,6 @@ class Server:
         self.requests = requests
         self.parent = parent
         self.output = os.open(os.path.join(base, "output"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Address space a runner can give back after MemoryError, to be able to report it. Never touched: costs nothing.
-        self.reserve = mmap.mmap(-1, 16 << 20)
 
     def attempt(self, request: dict[str, Any], first: int, deadline: float) -> list[Step]:
         """One runner: the step of the load, then those of the tests from number `first`, until it ends.
@@ -423,7 +417,7 @@ class Server:
         me = os.getpid()
         pid = os.fork()
         if pid == 0:
-            run(me, request, first, scratch, self.output, writer, nonce, self.reserve)
+            run(me, request, first, scratch, self.output, writer, nonce)
         os.close(writer)
         pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
         try:
@@ -442,7 +436,7 @@ class Server:
     def watch(
         self, reader: int, pidfd: int, request: dict[str, Any], first: int, began: float, deadline: float, nonce: bytes
     ) -> tuple[list[Step], tuple[str, str] | None]:
-        """The steps reported, and why the next one was not: (outcome, message), ("ended", ""), or None if none is due."""
+        """The steps reported, and why the next was not: (outcome, message), ("ended", ""), or None if none is due."""
         steps: list[Step] = []
         due = 1 + len(request["tests"]) - first
         poll = select.poll()
@@ -516,7 +510,7 @@ def main() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     # Python ignores it, and a program can swallow the error that a write then gives; the signal's default ends it.
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    for name in WARM:
+    for name in WARM.split():
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     server = Server(base, line, parent)

@@ -4,15 +4,17 @@
         for result in sandbox.run(Job(program, (test,)) for program, test in pairs):
             print(result.outcome, result.seconds, result.message)
 
-Each worker is one clean interpreter (`child.py`) that forks a fresh process per program; one thread per worker here only
-moves bytes. The stream may be endless: results come in the order of the jobs, and only a bounded number of jobs is taken
-ahead of them.
+Each worker is one clean interpreter (`child.py`) that forks a fresh process per program; one thread per worker here
+only moves bytes. The stream may be endless: results come in the order of the jobs, and only a bounded number of jobs
+is taken ahead of them.
 
 What holds today, on Linux:
 
-- a program runs in a process of its own, with neither this process' memory, environment, descriptors nor standard input;
-  address space, file size, descriptors, processor time and core dumps are limited; it starts in an empty directory;
-- no verdict is no pass: leaving by any kind of exit, printing what a verdict looks like, or an exit hook passes nothing;
+- a program runs in a process of its own, with neither this process' memory, environment, descriptors nor standard
+  input; address space, file size, descriptors, processor time and core dumps are limited; it starts in an empty
+  directory;
+- no verdict is no pass: leaving by any kind of exit, printing what a verdict looks like, or an exit hook passes
+  nothing;
 - a step over its wall-clock limit is killed from outside with all its descendants, also those in sessions of their own,
   and the tests after it still get their verdicts;
 - neither the end of this process, kill -9 included, nor a crash of a program leaves a process behind.
@@ -137,15 +139,15 @@ class _Server:
             "OPENBLAS_NUM_THREADS": "1",
         }
         log = os.path.join(self.base, "log")
-        # One socket for both ways and not two pipes: it can be shut down while a thread waits on it, and even if another
-        # process that was forked from this one still holds a copy.
+        # One socket for both ways and not two pipes: it can be shut down while a thread waits on it, and even if
+        # another process that was forked from this one still holds a copy.
         self.socket, theirs = socket.socketpair()
         try:
-            with open(log, "wb") as errors, theirs:
+            with theirs, open(log, "wb") as errors:
                 self.process = subprocess.Popen(
                     [sys.executable, "-s", "-P", "-B", "-X", "utf8", str(CHILD), self.base],
-                    stdin=theirs,
-                    stdout=theirs,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
                     stderr=errors,
                     env=environment,
                     cwd=self.base,
@@ -193,7 +195,7 @@ class _Server:
         return bytes(data)
 
     def hang_up(self) -> None:
-        """Tell it to end, with all it runs. Safe while another thread waits for an answer: that one gets _ServerDied."""
+        """Tell it to end, with all it runs. Safe while another thread waits for an answer: it gets _ServerDied."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
@@ -228,6 +230,7 @@ class Sandbox:
         self._servers: dict[int, _Server] = {}  # by worker number
         self._lock = threading.Lock()
         self._closed = False
+        self._process = os.getpid()
 
     def __enter__(self) -> "Sandbox":
         if self._closed or self._threads:
@@ -269,6 +272,8 @@ class Sandbox:
         """
         if self._closed or not self._threads:
             raise SandboxError("use the Sandbox in a with statement")
+        if self._process != os.getpid():
+            raise SandboxError("a Sandbox does not survive a fork: open one in each process")
         return self._stream(iter(jobs))
 
     def _stream(self, jobs: Iterator[Job]) -> Iterator[Result]:

@@ -4,13 +4,13 @@
     # [StaticResult(STATIC_ERROR, ("line 1: Too many arguments for \"len\" [call-arg]", ...)),
     #  StaticResult(SYNTAX_ERROR, ("line 1: invalid syntax",))]
 
-"syntax" compiles each program with this interpreter's compiler. "mypy" does so too, then puts what compiles through mypy,
-a few hundred files per process, as unrelated modules of a private directory, with no configuration but the flags below
-and no sight of installed packages: the result does not depend on the machine. The flags are lenient on purpose, since what
-mypy dislikes is often right when run; what they let through meets the tests.
+"syntax" compiles each program with this interpreter's compiler. "mypy" does so too, then puts what compiles through
+mypy, a few hundred files per process, as unrelated modules of a private directory, with no configuration but the
+flags below and no sight of installed packages: the result does not depend on the machine. The flags are lenient on
+purpose, since what mypy dislikes is often right when run; what they let through meets the tests.
 
-Programs are only parsed, never imported. The compiler runs in this process; a source that kills it (none is known) would
-end this process. `# type: ignore` in a program is honoured. Third-party imports are of type Any.
+Programs are only parsed, never imported. The compiler runs in this process; a source that kills it (none is known)
+would end this process. `# type: ignore` in a program is honoured. Third-party imports are of type Any.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ DISABLED = (
     "var-annotated no-redef valid-type assignment has-type return return-value "  # seen on right code
     "override empty-body "
     "import import-not-found import-untyped"  # what is not installed is the tests' business
-).split()
+)
 
 _ERROR = re.compile(r"^(?P<stem>program_[0-9a-f]+_\d+)\.py:(?P<line>\d+)(?::\d+)*: error: (?P<text>.*)$")
 _MENTION = re.compile(r"^(program_[0-9a-f]+_\d+)\.py\b", re.MULTILINE)
@@ -131,7 +131,7 @@ def check_types(programs: Sequence[str]) -> list[StaticResult]:
 
 
 def neutral(program: str) -> str:
-    """`program` without the comments that steer the checker as a whole or the reading of the file; same line numbers."""
+    """`program` without the comments that steer the whole check or the reading of the file; same line numbers."""
     program = re.sub(r"(?m)^(\s*#\s*)mypy:", r"\1mypy -", program)
     lines = program.split("\n", 2)
     for number, line in enumerate(lines[:2]):  # the text is in UTF-8 whatever it declares
@@ -143,7 +143,7 @@ def _mypy(stems: list[str], folder: str) -> dict[str, StaticResult]:
     """The result of each file `stem`.py in `folder`. A file mypy dies on counts as clean: the fault is not its own."""
     seconds = START_SECONDS + FILE_SECONDS * len(stems)
     command = [sys.executable, "-I", "-m", "mypy", *FLAGS, f"--cache-dir={_cache_folder()}"]
-    command += [f"--disable-error-code={code}" for code in DISABLED]
+    command += [f"--disable-error-code={code}" for code in DISABLED.split()]
     # -I keeps PYTHON* variables and the folder of programs out of mypy's own imports.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MYPY")}
     try:

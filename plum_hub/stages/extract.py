@@ -11,6 +11,7 @@ import builtins
 import re
 
 _FENCE = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)```", re.DOTALL)
+_HEAD = re.compile(r"^[^\w\[\n]*\[([\w ]+)\][^\w\n]*$", re.MULTILINE)  # perhaps in bold, or a heading
 _PARTS = ("Analysis", "Solution", "Start Code", "Test Code")  # PLUM Figure 3
 
 
@@ -35,10 +36,11 @@ def parse_plum_response(text: str) -> dict[str, str] | None:
     Returns:
         `analysis`, `solution`, `start_code`, `test_code`; the code parts without their fences.
     """
-    heads = [(m.start(), m.end(), m.group(1).title()) for m in re.finditer(r"^\W*\[([\w ]+)\]\W*$", text, re.MULTILINE)]
+    heads = [(m.start(), m.end(), m.group(1).title()) for m in _HEAD.finditer(text)]
     heads = [head for head in heads if head[2] in _PARTS]
-    found = {}
-    for (_, end, name), after in zip(heads, [*(h[0] for h in heads[1:]), len(text)], strict=True):
+    starts = [*(start for start, _, _ in heads), len(text)]
+    found: dict[str, str] = {}
+    for (_, end, name), after in zip(heads, starts[1:], strict=True):
         found.setdefault(name, text[end:after].strip("\n"))
     if not found.get("Solution", "").strip() or not found.get("Test Code", "").strip():
         return None

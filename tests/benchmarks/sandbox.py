@@ -38,7 +38,8 @@ def workloads() -> dict[str, list[Job]]:
     }
     path = DATA / "humaneval" / "HumanEval.jsonl.gz"
     if path.exists():
-        tasks = [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            tasks = [json.loads(line) for line in lines]
         found["HumanEval solutions"] = [
             Job(task["prompt"] + task["canonical_solution"], (f"{task['test']}\ncheck({task['entry_point']})\n",))
             for task in tasks

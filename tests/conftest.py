@@ -1,0 +1,29 @@
+"""One real local Hub for the whole test run; its variables are set before any Hugging Face library is imported."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+_scratch = Path(tempfile.mkdtemp(prefix="plum-hub-tests-"))
+atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
+
+from plum_hub.hub import local  # noqa: E402
+
+HUB = local.start(_scratch / "hub")
+atexit.register(HUB.stop)
+os.environ.update(local.environment(HUB))
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Real public data, which is not part of the project: PLUM_DATA names the folder."""
+    folder = Path(os.environ.get("PLUM_DATA", ROOT / "../shared/data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder}: set PLUM_DATA")
+    return folder

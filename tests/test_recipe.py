@@ -1,0 +1,94 @@
+"""Recipes: every file that ships is valid, and each mistake is one line that says where and what instead."""
+
+from pathlib import Path
+
+import pytest
+
+from plum_hub import recipe
+from plum_hub.errors import UserError
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("**/*.yaml"))
+
+MINIMAL = """\
+name: tiny-{seed}
+namespace: me
+seed: 3
+policy: me/model@v1
+instructions:
+  file: tasks.jsonl
+tests:
+  generator: hf:me/generator
+sample:
+  n: 2
+train:
+  kto:
+    method: kto
+methods: [kto]
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
+def test_shipped_recipes_are_valid_and_survive_a_dump(path: Path, tmp_path: Path) -> None:
+    loaded = recipe.load(path)
+    recipe.check_trainer_args(loaded)
+    assert recipe.load(write(tmp_path, recipe.dump(loaded))) == loaded
+
+
+def test_names_are_filled_in_and_overrides_win(tmp_path: Path) -> None:
+    loaded = recipe.load(write(tmp_path, MINIMAL), ["seed=7", "sample.temperature=0.5", "train.kto.args.beta=0.3"])
+    assert loaded.dataset_repo == "me/tiny-7"
+    assert loaded.model_repo("kto") == "me/tiny-7-kto"
+    assert loaded.sample
+    assert loaded.sample.temperature == 0.5
+    assert loaded.train["kto"].args == {"beta": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  n: 2", "  temprature: 1", "recipe.yaml:10: unknown key `sample.temprature`; did you mean `temperature`?"),
+        ("namespace: me", "namespce: me", "unknown key `namespce`; did you mean `namespace`?"),
+        ("    method: kto", "    metod: kto", "recipe.yaml:13: unknown key `train.kto.metod`; did you mean `method`?"),
+        ("    method: kto", "    method: kto\n    agrs: {}", "recipe.yaml:14: unknown key `train.kto.agrs`; did you mean `args`?"),
+        ("    method: kto", "    method: ppo", "`train.kto.method`: Input should be 'kto', 'dpo' or 'sft'"),
+        ("  n: 2", "  n: many", "`sample.n`"),
+        ("methods: [kto]", "methods: [kot]", "did you mean `kto`?"),
+        ("policy: me/model@v1", "", "`policy: org/model@tag` is missing"),
+        ("    method: kto", "    method: kto\n    args: {per_device_train_batch_size: 1}", ">= 2"),
+        ("  file: tasks.jsonl", "  split: train", "either `dataset: org/name@tag` or `file: name`"),
+        ("seed: 3", "seed: [", "not valid YAML"),
+    ],
+)
+def test_mistakes_are_one_clear_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in MINIMAL
+    with pytest.raises(UserError) as error:
+        recipe.load(write(tmp_path, MINIMAL.replace(old, new)))
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_argument_that_trl_does_not_have_is_named_with_the_nearest(tmp_path: Path) -> None:
+    loaded = recipe.load(write(tmp_path, MINIMAL), ["train.kto.args.learning_rat=1e-4"])
+    with pytest.raises(UserError, match=r"`learning_rat`; did you mean `learning_rate`\?"):
+        recipe.check_trainer_args(loaded)
+
+
+def test_a_missing_recipe_suggests_its_neighbour(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL)
+    with pytest.raises(UserError, match=r"recipe.yml does not exist; did you mean `.*recipe.yaml`\?"):
+        recipe.load(tmp_path / "recipe.yml")
+
+
+def test_files_are_found_in_sub_folders_and_gzipped(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "rows.jsonl.gz").touch()
+    loaded = recipe.load(write(tmp_path, MINIMAL), [f"data_dir=[{tmp_path}/none, {tmp_path}/deep]"])
+    assert loaded.find_file("rows.jsonl") == tmp_path / "deep" / "er" / "rows.jsonl.gz"
+    with pytest.raises(UserError, match="--set data_dir=DIR"):
+        loaded.find_file("other.jsonl")

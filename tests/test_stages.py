@@ -1,0 +1,171 @@
+"""The stages on real programs in the real sandbox: verdicts, labels, counted reasons, fingerprints, resuming."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from plum_hub import stages
+from plum_hub.sandbox import Limits, Sandbox
+from plum_hub.stages import judge, sample, tests
+
+INSTRUCTION = {"id": "t0", "instruction": "Write `square(n)`.", "entry_point": "square"}
+GOOD = "def square(n):\n    return n * n\n"
+TESTS = {"0:0": "assert square(2) == 4", "0:1": "assert square(3) == 9", "0:2": "assert square(-1) == 1"}
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(Limits(seconds=1.0, total_seconds=2.0), workers=1) as running:
+        yield running
+
+
+def response(solution: str, *asserts: str) -> str:
+    return f"[Analysis]\nSquare it.\n[Solution]\n{solution}\n[Start Code]\ndef square(n):\n[Test Code]\n" + "\n".join(asserts)
+
+
+def batch(*rows: dict[str, Any]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def make_tests(texts: list[str], sandbox: Sandbox, format: str = "plum", max_tests: int = 50) -> list[dict[str, Any]]:
+    made = tests.make_tests(batch(INSTRUCTION), [texts], "generator", "r1", format, max_tests, sandbox)
+    return list(Dataset.from_dict(made, features=tests.FEATURES))
+
+
+def test_a_response_is_kept_only_if_its_solution_passes_its_tests(sandbox: Sandbox) -> None:
+    rows = make_tests(
+        [
+            response(GOOD, "assert square(2) == 4", "assert square(3) == 9"),
+            response(GOOD, "assert square(2) == 5"),
+            response("def square(n):\n    while True: pass\n", "assert square(2) == 4"),
+            response(GOOD, "print(square(2))"),
+            response(GOOD, "assert square(2) == "),
+            "I cannot help with that.",
+            response("def square(n: int) -> int\n    return 4\n", "assert square(2) == 4"),
+        ],
+        sandbox,
+    )
+    assert [row["reason"] for row in rows] == [
+        "",
+        "inconsistent:failed",
+        "inconsistent:timeout",
+        "no_assertion",
+        "test_syntax_error",
+        "unparsable",
+        "inconsistent:syntax_error",
+    ]
+    assert [row["kept"] for row in rows] == [True] + [False] * 6
+    assert tests.kept_tests(rows) == {"t0": {"0:0": "assert square(2) == 4", "0:1": "assert square(3) == 9"}}
+
+
+def test_candidate_assertions_are_distinct_and_the_most_frequent(sandbox: Sandbox) -> None:
+    texts = ["assert square(2) == 4\n", "assert square(2)==4\nassert square(3) == 9\n", "assert square(5) == 1\n", "\n"]
+    rows = make_tests(texts, sandbox, format="assertions", max_tests=2)
+    assert [row["tests"] for row in rows] == [["assert square(2) == 4"], ["assert square(3) == 9"], [], []]
+    assert [row["reason"] for row in rows] == ["", "", "duplicate_or_rare", "no_assertion"]
+
+
+def judged(codes: list[str], sandbox: Sandbox, consistency: str = "reference", suite: dict[str, str] = TESTS) -> list[Any]:
+    rows = [{"instruction_id": "t0", "sample_id": f"t0#{i}", "code": code} for i, code in enumerate(codes)]
+    made = judge.judge(batch(*rows), {"t0": suite}, consistency, "mypy", sandbox)
+    return list(Dataset.from_dict(made, features=judge.FEATURES))
+
+
+def test_labels_follow_plum(sandbox: Sandbox) -> None:
+    codes = {
+        GOOD: ("chosen", "", "passed"),
+        "def square(n):\n    return n * 2\n": ("rejected", "", "failed"),
+        "def square(n: int) -> int:\n    return n + 'x'\n": ("", "static_error", "static_error"),
+        "def square(n: int) -> int:\n    return missing_name\n": ("", "static_error", "static_error"),
+        "def square(n):\n    return [n][n]\n": ("rejected", "", "error"),
+        "def square(n):\n    while n > 1: pass\n    return n * n\n": ("rejected", "", "timeout"),
+        "def square(n):\n    return [0] * 10**12\n": ("rejected", "", "memory"),
+        "def square(n)\n    return n * n\n": ("", "syntax_error", "syntax_error"),
+        "import no_such_module\n" + GOOD: ("", "load_error", "load_error"),
+        "import sys\nsys.exit(0)\n" + GOOD: ("", "load_error", "load_error"),
+        "def square(n):\n    import os\n    print('PASSED')\n    os._exit(0)\n": ("rejected", "", "crashed"),
+    }
+    rows = judged(list(codes), sandbox)
+    assert [(r["label"], r["reason"], r["outcome"]) for r in rows] == list(codes.values())
+    assert rows[0]["passed"] == rows[0]["counted"] == 3
+    assert [t["outcome"] for t in rows[1]["tests"]] == ["passed", "failed", "failed"]
+    assert "missing_name" in rows[3]["static_messages"][0]
+
+
+def test_without_tests_there_is_no_label(sandbox: Sandbox) -> None:
+    (row,) = judged([GOOD], sandbox, suite={})
+    assert (row["label"], row["reason"]) == ("", "no_tests")
+
+
+def test_consensus_counts_the_tests_that_the_best_group_passes(sandbox: Sandbox) -> None:
+    suite = {**TESTS, "1:0": "assert square(2) == 5", "2:0": "assert square(3) == 6"}
+    double = "def square(n):\n    return n * 2\n"  # passes square(2) == 4 and square(3) == 6
+    odd = "def square(n):\n    return 5\n"
+    rows = judged([GOOD, GOOD, double, odd], sandbox, "consensus", suite)
+    # groups: 2 samples x 3 tests = 6; 1 x 2 = 2; 1 x 1 = 1
+    assert [t["counted"] for t in rows[0]["tests"]] == [True, True, True, False, False]
+    assert [row["label"] for row in rows] == ["chosen", "chosen", "rejected", "rejected"]
+    (alone,) = judged(["def square(n):\n    return None\n"], sandbox, "consensus")
+    assert (alone["label"], alone["reason"]) == ("", "no_consensus")
+
+
+def test_samples_keep_their_order_and_a_continuation_is_cut() -> None:
+    record = dict.fromkeys(("policy", "policy_revision"), "p") | {
+        "temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 9, "seed": 1
+    }  # fmt: skip
+    code = {**INSTRUCTION, "instruction": "def square(n):\n"}
+    texts = [{"text": t, "tokens": 3, "finish_reason": "stop"} for t in ("    return n * n\n\nprint(1)", "    pass")]
+    made = sample.make_samples(batch(code), [texts], "Complete:\n{instruction}", "Be brief.", True, ("\nprint",), record)
+    rows = list(Dataset.from_dict(made, features=sample.FEATURES))
+    assert [row["sample_id"] for row in rows] == ["t0#0", "t0#1"]
+    assert rows[0]["code"] == GOOD
+    assert rows[0]["completion"] == f"```python\n{GOOD}```"
+    assert rows[0]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Complete:\ndef square(n):\n"},
+    ]
+
+
+def test_a_finished_shard_is_loaded_and_an_unfinished_one_is_made_again(tmp_path: Path) -> None:
+    calls = []
+
+    def double(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        calls.append(len(rows["x"]))
+        return {"y": [2 * x for x in rows["x"]]}
+
+    from datasets import Features, Value
+
+    shard, features = Dataset.from_dict({"x": [1, 2, 3]}), Features({"y": Value("int64")})
+    path = tmp_path / "stage" / "00000-abc.arrow"
+    for _ in range(2):
+        assert stages.map_shard(shard, double, features, path, {})["y"][:] == [2, 4, 6]
+    assert calls == [3]
+    path.unlink()
+    stages.map_shard(shard, double, features, path, {})
+    assert calls == [3, 3]
+    assert [p.name for p in path.parent.iterdir()] == [path.name], "nothing temporary stays"
+
+
+def test_fingerprints_see_an_edit_of_the_code_and_are_the_same_in_every_process(tmp_path: Path) -> None:
+    module = tmp_path / "stage_of_a_test.py"
+    probe = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import stage_of_a_test as m; from plum_hub import stages; "
+        "print(json.dumps([stages.code_version(m), stages.fingerprint('s', {'b': 1, 'a': [1.5, None]}, 'parent')]))"
+    )
+
+    def ask(source: str, seed: str) -> list[str]:
+        module.write_text(source)
+        env = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+        return json.loads(subprocess.check_output([sys.executable, "-c", probe, str(tmp_path)], env=env))
+
+    first, again = ask("def f(x):\n    return x * 2\n", "1"), ask("def f(x):\n    return x * 2\n", "2")
+    edited = ask("def f(x):\n    return x * 3\n", "1")
+    assert first == again
+    assert first[0] != edited[0]
+    assert first[1] == edited[1] != stages.fingerprint("s", {"b": 2, "a": [1.5, None]}, "parent")

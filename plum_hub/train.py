@@ -159,7 +159,13 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(repo, revision=revision)
     dtype = torch.bfloat16 if settings["bf16"] else torch.float32
     model = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=dtype)
-    trainer = trainer_class(model=model, args=config(**settings), train_dataset=rows, processing_class=tokenizer)
+    reference = {}
+    if entry.method != "sft" and not settings.get("precompute_ref_log_probs"):
+        # left to itself, TRL 1.16 loads the reference by the model's name alone: the newest commit, not this one
+        reference["ref_model"] = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=dtype)
+    trainer = trainer_class(
+        model=model, args=config(**settings), train_dataset=rows, processing_class=tokenizer, **reference
+    )
     trainer.train(resume_from_checkpoint=last_checkpoint(work))
 
     if trainer.accelerator.is_main_process:

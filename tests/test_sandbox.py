@@ -288,7 +288,7 @@ def test_limits_are_in_force(sandbox: Sandbox) -> None:
     assert (result.outcome, result.message) == (Outcome.PASSED, "")
 
 
-def test_scratch_is_empty_for_every_program(sandbox: Sandbox) -> None:
+def test_scratch_is_empty_for_every_program() -> None:
     look = "import os\nassert os.listdir('.') == [], os.listdir('.')\nassert os.environ['HOME'] == os.getcwd()\n"
     writes = [
         "open('left', 'w').write('x')",
@@ -300,7 +300,9 @@ def test_scratch_is_empty_for_every_program(sandbox: Sandbox) -> None:
         "import tempfile\nassert tempfile.mkdtemp().startswith(os.getcwd())",
     ]
     jobs = [Job(look + write, ("pass",)) for write in writes] + [Job(look, ("pass",))]
-    for job, result in zip(jobs, sandbox.run(jobs), strict=True):
+    with Sandbox(Limits(seconds=20.0, total_seconds=20.0), workers=1) as patient:  # the disk may be slow
+        results = list(patient.run(jobs))
+    for job, result in zip(jobs, results, strict=True):
         assert (result.outcome, result.message) == (Outcome.PASSED, ""), job.program
     assert os.path.exists("/etc/passwd")
 

@@ -30,6 +30,8 @@ What does NOT hold yet, so do not run programs that are out to harm:
   processes is not bounded;
 - a step close to its time limit may pass on an idle machine and not on a busy one; nothing is run again alone.
 
+Scratch directories lie where `tempfile` puts them: TMPDIR=/dev/shm keeps a slow disk out of the durations.
+
 On macOS there is no subreaper: a descendant that left the session survives its program.
 """
 

@@ -67,7 +67,7 @@ def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
         UserError: dataset, config or column does not exist, or no rows.
     """
     from plum_hub.hub.pull import pull
-    from plum_hub.stages.prefer import is_kto_safe, kto_order
+    from plum_hub.stages.prefer import is_kto_safe, kto_block, kto_order
 
     name = entry.dataset or f"{recipe.dataset_repo}@{recipe.tag}"
     pulled = pull(name, entry.config or entry.method, entry.split)
@@ -89,8 +89,9 @@ def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
     if entry.method == "kto":
         batch = entry.args.get("per_device_train_batch_size", 8)
         prompts, labels = [str(p) for p in rows["prompt"]], rows["label"][:]
-        if not is_kto_safe(prompts, labels, batch):
-            rows = rows.select(kto_order(prompts, labels, recipe.seed, batch)[0])
+        if not is_kto_safe(prompts, labels, batch):  # published for smaller batches, or by somebody else
+            block = kto_block(sum(labels), len(labels) - sum(labels), batch)
+            rows = rows.select(kto_order(prompts, labels, recipe.seed, block)[0])
     record = {
         "dataset": pulled.repo, "tag": pulled.tag, "commit": pulled.commit, "config": pulled.config, "rows": len(rows)
     }  # fmt: skip

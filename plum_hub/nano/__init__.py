@@ -1,7 +1,7 @@
-"""The embedded default: a small task family and a nano policy on which the PLUM method works in minutes on two CPU cores.
+"""The embedded default: a small task family and a nano policy on which PLUM works in minutes on two CPU cores.
 
 To every stage nano is one more checkpoint and one more instruction set: nothing about it is special-cased elsewhere.
-It only builds two artefacts, which the generic code then publishes to a Hub:
+It only builds two artefacts, which generic code then publishes to a Hub:
 
     from plum_hub.nano import corpus, policy
     corpus.build_datasets()                    # {config name: datasets.Dataset}, the same bytes everywhere

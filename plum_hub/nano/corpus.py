@@ -1,4 +1,4 @@
-"""What nano publishes: seed demonstrations, instructions, the test generator's responses, and the two evaluation splits.
+"""What nano publishes: seed demonstrations, instructions, the test generator's responses, two evaluation splits.
 
     from plum_hub.nano import corpus
     datasets = corpus.build_datasets()
@@ -9,9 +9,9 @@ which leaves execution feedback something to correct. Every idiom has a fixed ra
 are seldom wrong, some more often than not.
 
 The test generator is a PROGRAM that knows the right answer, a stand-in for a language model. It writes the four-part
-format of PLUM's test prompt, and a tenth of its responses contradict themselves, as those of a language model do (PLUM's
-Table 1 reports far more), so that the self-consistency check has something to drop. What it does not cover: responses
-that are consistent and yet wrong.
+format of PLUM's test prompt, and a tenth of its responses contradict themselves, as those of a language model do
+(PLUM's Table 1 reports far more), so that the self-consistency check has something to drop. Not covered: responses that
+are consistent and yet wrong.
 
 All of it derives from fixed seeds: the same rows on every machine, whatever the seed of a run.
 """
@@ -76,7 +76,8 @@ def response(rng: random.Random, task: Task, consistent: bool, fenced: bool) -> 
     results = [run(solution, value) for value in inputs]
     if not consistent:
         buggy = [program.code(frozenset({i})) for i in range(len(program.uses))]
-        caught = [code for code in buggy if any(runs_as(code, v) != repr(r) for v, r in zip(inputs, results))]
+        wants = [repr(result) for result in results]
+        caught = [code for code in buggy if [runs_as(code, value) for value in inputs] != wants]
         if caught and rng.random() < 0.5:
             solution = rng.choice(caught)
         else:
@@ -86,7 +87,7 @@ def response(rng: random.Random, task: Task, consistent: bool, fenced: bool) -> 
         "Analysis": f"{task.instruction} The answer takes {len(program.steps)} step(s) and a return statement.",
         "Solution": fence(solution, fenced),
         "Start Code": fence(f"{program.header}\n    pass", fenced),
-        "Test Code": fence("\n".join(write_assert(v, r) for v, r in zip(inputs, results)), fenced),
+        "Test Code": fence("\n".join(write_assert(v, r) for v, r in zip(inputs, results, strict=True)), fenced),
     }
     return "\n\n".join(f"[{title}]\n\n{text}" for title, text in parts.items()) + "\n"
 
@@ -128,7 +129,9 @@ def build_datasets() -> dict[str, Dataset]:
     prompt-completion, for supervised fine-tuning). `test_responses`: id (an instruction's), response. `dev`, `heldout`:
     id, instruction, entry_point, tests (a list of assert lines).
     """
-    found = {name: Dataset.from_list([public(t) for t in splits()[name]]) for name in ("instructions", "more_instructions")}
+    found: dict[str, Dataset] = {}
+    for name in ("instructions", "more_instructions"):
+        found[name] = Dataset.from_list([public(t) for t in splits()[name]])
     found["demos"] = Dataset.from_list(
         [
             {

@@ -1,4 +1,4 @@
-"""The nano policy before any training: a randomly initialised Llama of 0.3 M parameters, its tokenizer and chat template.
+"""The nano policy before any training: a randomly initialised Llama of 0.4 M parameters, tokenizer, chat template.
 
     from plum_hub.nano import policy
     policy.build_initial(Path("nano-init"), seed=0)

@@ -1,15 +1,15 @@
-"""The nano task family: an instruction in English, a Python function of a few lines, and tests that tell it from wrong ones.
+"""The nano task family: an instruction in English, a Python function of a few lines, tests that tell right from wrong.
 
-A program is a typed pipeline: one to three steps over a list of integers, a string, a list of words or an integer, and a
-returned value. Each step and each ending is an `Idiom`: a few ways to ask for it, the right expression, and one wrong
+A program is a typed pipeline: one to three steps over a list of integers, a string, a list of words or an integer, and
+a returned value. Each step and each ending is an `Idiom`: a few ways to ask for it, the right expression, and one wrong
 expression of the kind people write (an off-by-one, the neighbouring method, the lost minus sign).
 
     from plum_hub.nano import tasks
     tasks.heldout()[0].instruction, tasks.heldout()[0].tests
 
 Everything derives from fixed seeds in this file: the same tasks on every machine, whatever the seed of a run.
-Not covered: loops, branches, recursion, classes, imports, more than one argument. The gold programs are put together from
-the table below, so they are run here in-process; programs of any other origin belong in the sandbox.
+Not covered: loops, branches, recursion, classes, imports, more than one argument. The gold programs are put together
+from the table below, so they are run here in-process; programs of any other origin belong in the sandbox.
 """
 
 import random
@@ -123,7 +123,8 @@ STEPS: tuple[Idiom, ...] = (
           ("remove all spaces", "delete every space")),
     Idiom("text", "text", "s.strip()", "s.rstrip()",
           ("strip the spaces at both ends", "trim leading and trailing spaces")),
-    Idiom("text", "text", "''.join(c for c in s if c.lower() not in 'aeiou')", "''.join(c for c in s if c not in 'aeiou')",
+    Idiom("text", "text", "''.join(c for c in s if c.lower() not in 'aeiou')",
+          "''.join(c for c in s if c not in 'aeiou')",
           ("remove the vowels in either case", "delete all vowels")),
     Idiom("text", "text", "''.join(c for c in s if c.isdigit())", "''.join(c for c in s if c.isalnum())",
           ("keep only the digits", "delete everything but digits")),
@@ -173,7 +174,8 @@ STEPS: tuple[Idiom, ...] = (
     Idiom("int", "int", "n + {k}", "n - {k}", ("add {k} to it", "increase it by {k}")),
     Idiom("int", "int", "n * n", "n * 2", ("square it", "multiply it by itself")),
     Idiom("int", "int", "abs(n)", "-n", ("take its absolute value", "drop its sign")),
-    Idiom("int", "int", "n // {k}", "int(n / {k})", ("floor-divide it by {k}", "divide it by {k}, rounding down"), (2, 5)),
+    Idiom("int", "int", "n // {k}", "int(n / {k})",
+          ("floor-divide it by {k}", "divide it by {k}, rounding down"), (2, 5)),
     Idiom("int", "int", "n % {k}", "n // {k}", ("take the remainder modulo {k}", "reduce it modulo {k}"), (3, 9)),
     # from one kind to another
     Idiom("text", "words", "s.split()", "s.split(' ')", ("split it into words", "break it into words at whitespace")),
@@ -210,10 +212,11 @@ TEMPLATES = (
     "I have {noun}. Please write `solve` to {steps} and return {ending}.",
 )
 LETTERS = "aeinorst"
-VOCABULARY = (
-    "apple Stone river ant tree Orange sun nest Rain tea iris eve seat otter Noon area radio Sit toast era on it "
-    "Anna level train store noise at eraser Inn rest"
-).split()
+VOCABULARY = [
+    "apple", "Stone", "river", "ant", "tree", "Orange", "sun", "nest", "Rain", "tea", "iris", "eve", "seat", "otter",
+    "Noon", "area", "radio", "Sit", "toast", "era", "on", "it", "Anna", "level", "train", "store", "noise", "at",
+    "eraser", "Inn", "rest",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -259,9 +262,9 @@ class Program:
         return f"def {ENTRY_POINT}({kind.variable}: {kind.annotation}) -> {self.ending.idiom.gives}:"
 
     def code(self, wrong: frozenset[int] = frozenset()) -> str:
-        """Python source of the function (no newline at its end), with the wrong expression at the positions in `wrong`."""
+        """Python source of the function, no newline at its end; the wrong expression at the positions in `wrong`."""
         texts = [use.fill(use.idiom.wrong if i in wrong else use.idiom.right) for i, use in enumerate(self.uses)]
-        lines = [f"{KINDS[use.idiom.gives].variable} = {text}" for use, text in zip(self.steps, texts)]
+        lines = [f"{KINDS[use.idiom.gives].variable} = {text}" for use, text in zip(self.steps, texts[:-1], strict=True)]
         return "\n    ".join([self.header, *lines, f"return {texts[-1]}"])
 
 
@@ -337,7 +340,7 @@ def draw_input(rng: random.Random, kind: Kind) -> Any:
         return rng.randint(-9, 9) if short else rng.randint(-99, 199)
     if kind.variable == "xs":
         numbers = [rng.randint(-9, 12) for _ in range(rng.randint(0, 2) if short else rng.randint(4, 8))]
-        return numbers + [rng.choice(numbers)] if len(numbers) > 3 else numbers
+        return [*numbers, rng.choice(numbers)] if len(numbers) > 3 else numbers
     words = [rng.choice(VOCABULARY) for _ in range(rng.randint(0, 1) if short else rng.randint(3, 6))]
     if len(words) > 3:
         words.insert(rng.randint(0, len(words)), rng.choice(words))
@@ -356,7 +359,7 @@ def every_idiom_shows(rng: random.Random, program: Program) -> bool:
     gold = program.code()
     wants = [runs_as(gold, value) for value in inputs]
     variants = (program.code(frozenset({i})) for i in range(len(program.uses)))
-    return all(sum(runs_as(code, v) != want for v, want in zip(inputs, wants)) >= 3 for code in variants)
+    return all(sum(runs_as(code, v) != want for v, want in zip(inputs, wants, strict=True)) >= 3 for code in variants)
 
 
 def telling_inputs(rng: random.Random, program: Program, count: int, pool: int) -> list[Any]:
@@ -375,8 +378,8 @@ def telling_inputs(rng: random.Random, program: Program, count: int, pool: int) 
         shows = [i for i, value in enumerate(inputs) if runs_as(buggy, value) != wants[i]]
         if shows and not set(shows) & set(chosen):
             chosen.append(shows[0])
-    chosen += [i for i in range(len(inputs)) if i not in chosen][: count - len(chosen)]
-    return [inputs[i] for i in sorted(chosen)]
+    order = chosen + [i for i in range(len(inputs)) if i not in chosen]
+    return [inputs[i] for i in sorted(order[:count])]
 
 
 def write_assert(value: Any, result: Any) -> str:

@@ -88,43 +88,76 @@ def kto_block(n_chosen: int, n_rejected: int, batch_size: int = 2) -> int:
 def kto_order(prompts: Sequence[Any], labels: Sequence[bool], seed: int, block: int) -> tuple[list[int], int]:
     """An order of rows that is safe for TRL's KTO trainer.
 
-    The two labels are spread evenly over the sequence, so the rarer one is met in every block of `kto_block` rows. Within a label, rows are shuffled; a row that would stand next to its own prompt changes places
-    with another of its label.
+    The two labels are spread evenly over the sequence, so the rarer one is met in every block of `kto_block` rows.
+    Within a label, rows are shuffled; a row that would stand next to its own prompt changes places with another.
 
     Args:
         prompts, labels: per row; `prompts` are compared by equality.
         block: rows a batch on one device.
 
     Returns:
-        Row indices in their new order, and how many rows had to be left out because no place was left for them
-        (their prompt alone makes up more than half of what remains).
+        Row indices in their new order, and how many rows had to be left out: there is no place for rows of a prompt
+        that makes up most of its label, nor for rows that would then stand in a block of one label.
     """
-    rng = random.Random(seed)
+    rows = list(range(len(labels)))
+    while True:
+        order = _spread(rows, labels, random.Random(seed))
+        clashes = _repair(order, prompts, labels, block, random.Random(seed))
+        if not clashes:
+            return order, len(labels) - len(order)
+        # Rows of the prompt that is too frequent have to go, and the labels must be spread anew without them.
+        often = Counter(str(prompts[order[place]]) for place in clashes).most_common(1)[0][0]
+        gone = [order[place] for place in clashes if str(prompts[order[place]]) == often]
+        rows = _without(rows, set(gone[: (len(gone) + 1) // 2]), labels, block)
+
+
+def _without(rows: list[int], gone: set[int], labels: Sequence[bool], block: int) -> list[int]:
+    """Rows less those in `gone`, and no more of the commoner label than blocks of both labels can hold."""
+    rows = [row for row in rows if row not in gone]
+    common = 2 * sum(bool(labels[row]) for row in rows) >= len(rows)
+    few = sum(bool(labels[row]) != common for row in rows)
+    surplus = set([row for row in rows if bool(labels[row]) == common][few * (block - 1) :])
+    return [row for row in rows if row not in surplus]
+
+
+def _spread(rows: list[int], labels: Sequence[bool], rng: random.Random) -> list[int]:
+    """Rows in random order with the rarer label at even distances."""
     by_label: dict[bool, list[int]] = {True: [], False: []}
-    for row, label in enumerate(labels):
-        by_label[bool(label)].append(row)
+    for row in rows:
+        by_label[bool(labels[row])].append(row)
     for group in by_label.values():
         rng.shuffle(group)
     rarer = min(by_label, key=lambda label: len(by_label[label]))
-    n, few = len(labels), len(by_label[rarer])
-    at = {int((i + 0.5) * n / few) for i in range(few)}
+    few = len(by_label[rarer])
+    at = {int((i + 0.5) * len(rows) / few) for i in range(few)} if few else set()
     rare, often = iter(by_label[rarer]), iter(by_label[not rarer])
-    order = [next(rare) if place in at else next(often) for place in range(n)]
+    return [next(rare) if place in at else next(often) for place in range(len(rows))]
 
-    for _ in range(20):
-        clashes = [place for place in range(n) if _clash(order, prompts, place, block)]
+
+def _repair(
+    order: list[int], prompts: Sequence[Any], labels: Sequence[bool], block: int, rng: random.Random
+) -> list[int]:
+    """Exchange rows of one label, in place, until none stands next to its own prompt; return the places that still do."""
+
+    def clashing(*places: int) -> int:
+        return sum(_clash(order, prompts, place, block) for place in places)
+
+    clashes: list[int] = []
+    for _ in range(30):
+        clashes = [place for place in range(len(order)) if clashing(place)]
         if not clashes:
-            return order, 0
+            break
         for place in clashes:
-            for other in rng.sample(range(n), min(n, 200)):
-                if labels[order[place]] != labels[order[other]] or not _clash(order, prompts, place, block):
+            for other in rng.sample(range(len(order)), min(len(order), 200)):
+                if not clashing(place):
+                    break
+                if other == place or labels[order[place]] != labels[order[other]]:
                     continue
+                before = clashing(place, other)
                 order[place], order[other] = order[other], order[place]
-                if _clash(order, prompts, place, block) or _clash(order, prompts, other, block):
+                if clashing(place, other) >= before and not (clashing(other) <= 1 and rng.random() < 0.05):
                     order[place], order[other] = order[other], order[place]
-    while clashes := [place for place in range(len(order)) if _clash(order, prompts, place, block)]:
-        del order[clashes[0]]
-    return order, n - len(order)
+    return clashes
 
 
 def _clash(order: list[int], prompts: Sequence[Any], place: int, block: int) -> bool:
@@ -230,13 +263,17 @@ def prefer(
             keep_in_memory=True,
         )
 
-    other = labelled.select([r for _, r in pairs]).select_columns(["sample_id", "completion"])
+    def take(indices: list[int]) -> Dataset:
+        # in memory: else index files appear beside the shards
+        return labelled.select(indices, keep_in_memory=True).flatten_indices(keep_in_memory=True)
+
+    other = take([r for _, r in pairs]).select_columns(["sample_id", "completion"])
     other = other.rename_columns({"sample_id": "other_sample_id", "completion": "other_completion"})
-    paired = concatenate_datasets([labelled.select([c for c, _ in pairs]), other], axis=1)
+    paired = concatenate_datasets([take([c for c, _ in pairs]), other], axis=1)
     views = {
-        "kto": view(labelled.select([rows[i] for i in order]), "kto", to_kto, KTO),
+        "kto": view(take([rows[i] for i in order]), "kto", to_kto, KTO),
         "dpo": view(paired, "dpo", to_dpo, DPO),
-        "sft": view(labelled.select(sft_rows), "sft", to_sft, SFT),
+        "sft": view(take(sft_rows), "sft", to_sft, SFT),
     }
     counts = {
         "chosen": len(kept[CHOSEN]),

@@ -1,0 +1,235 @@
+"""`plum run` from end to end on a tiny policy: every stage, publishing, scores, kill -9 and resume, and mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import HUB, ROOT
+from datasets import load_dataset
+from huggingface_hub import HfApi, ModelCard
+from tiny import TASKS, publish_tiny, write_recipe
+
+from plum_hub import recipe
+from plum_hub.hub.local import environment
+from plum_hub.stages.prefer import is_kto_safe
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return publish_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def plum(*arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+    command = [sys.executable, "-m", "plum_hub.cli", *map(str, arguments)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def result_of(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def first(published: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """A whole run, uninterrupted: recipe, runs folder, result."""
+    folder = tmp_path_factory.mktemp("first")
+    path = write_recipe(folder / "recipe.yaml", *published)
+    done = plum("run", path, "--runs", folder / "runs", "--json", "--set", "methods=[kto,dpo,rft]")
+    return path, folder / "runs", result_of(done)
+
+
+def test_the_result_names_what_was_published(first: tuple[Path, Path, dict[str, Any]]) -> None:
+    path, _, result = first
+    name = recipe.load(path).dataset_repo
+    assert result["dataset"]["repo"] == name
+    assert result["dataset"]["tag"] == "v1"
+    assert result["dataset"]["commit"] == HfApi().dataset_info(name, revision="v1").sha
+    assert [c["method"] for c in result["checkpoints"]] == ["seed_policy", "kto", "dpo", "rft"]
+    for checkpoint in result["checkpoints"]:
+        assert checkpoint["commit"] == HfApi().model_info(checkpoint["repo"], revision="v1").sha
+    counts = result["counts"]
+    assert counts["tests"]["out"] == len(TASKS)
+    assert counts["sample"]["out"] == counts["judge"]["in"] == 8 * len(TASKS)
+    for stage in ("judge", "prefer"):
+        assert counts[stage]["in"] == counts[stage]["out"] + sum(counts[stage]["dropped"].values())
+    assert counts["prefer"]["chosen"] > 0 < counts["prefer"]["rejected"]
+    assert {"tests", "sample", "judge", "prefer", "publish", "train_kto"} <= set(result["seconds"])
+
+
+def test_the_dataset_holds_the_whole_evidence(first: tuple[Path, Path, dict[str, Any]]) -> None:
+    repo = first[2]["dataset"]["repo"]
+    names = ("tests", "samples", "judgements", "kto", "dpo", "sft")
+    rows = {name: load_dataset(repo, name, revision="v1", split="train") for name in names}
+    assert load_dataset(repo, revision="v1", split="train").column_names == rows["kto"].column_names, "kto is the default"
+    samples = {row["sample_id"]: row for row in rows["samples"]}
+    verdicts = {row["sample_id"]: row for row in rows["judgements"]}
+    for row in rows["kto"]:
+        assert verdicts[row["sample_id"]]["label"] == ("chosen" if row["label"] else "rejected")
+        assert row["completion"][0]["content"] == samples[row["sample_id"]]["completion"]
+    for verdict in verdicts.values():
+        passed = [test["outcome"] == "passed" for test in verdict["tests"]]
+        assert (verdict["label"] == "chosen") == (bool(passed) and all(passed))
+    block = first[2]["counts"]["prefer"]["kto_block"]
+    assert is_kto_safe([str(p) for p in rows["kto"]["prompt"]], rows["kto"]["label"][:], block)
+    gold = {row["solution"].strip() for row in rows["tests"]}
+    assert gold, "the reference solutions are in `tests` ..."
+    for name in ("kto", "dpo", "sft"):
+        assert not {"solution", "test_code", "tests"} & set(rows[name].column_names), "... and in no training config"
+
+
+def test_cards_lead_from_checkpoint_to_data_to_base(first: tuple[Path, Path, dict[str, Any]]) -> None:
+    result = first[2]
+    kto = next(c for c in result["checkpoints"] if c["method"] == "kto")
+    policy = next(c for c in result["checkpoints"] if c["method"] == "seed_policy")
+    card = ModelCard.load(kto["repo"])
+    assert card.data.base_model == policy["repo"]
+    assert card.data.datasets == [result["dataset"]["repo"]]
+    for commit in (policy["commit"], result["dataset"]["commit"]):
+        assert commit in card.content
+    assert "desirable_weight" in card.content
+
+
+def test_the_lines_on_the_cards_work_as_pasted(first: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    """In a process of its own, without plum_hub, with an empty cache."""
+    import re
+
+    result = first[2]
+    kto = next(c for c in result["checkpoints"] if c["method"] == "kto")
+    for repo, repo_type, ending in (
+        (result["dataset"]["repo"], "dataset", "\nprint(rows.num_rows)"),
+        (kto["repo"], "model", ""),
+    ):
+        path = HfApi().hf_hub_download(repo, "README.md", repo_type=repo_type, revision="v1")
+        code = re.search(r"```python\n(.*?)```", Path(path).read_text(), re.DOTALL)
+        assert code
+        caches = {"HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "h"), "HF_DATASETS_CACHE": str(tmp_path / "d")}
+        env = {**os.environ, **environment(HUB), **caches, "PYTHONPATH": ""}
+        done = subprocess.run([sys.executable, "-c", code[1] + ending], env=env, capture_output=True, text=True, cwd="/")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
+
+
+def test_running_again_redoes_nothing(first: tuple[Path, Path, dict[str, Any]]) -> None:
+    path, runs, result = first
+    files = {p: p.stat().st_mtime_ns for p in runs.rglob("*.arrow")} | {
+        p: p.stat().st_mtime_ns for p in runs.rglob("model.safetensors")
+    }
+    assert len([p for p in files if p.suffix == ".arrow"]) == 3 * 3, "three stages of three shards"
+    again = result_of(plum("run", path, "--runs", runs, "--json", "--set", "methods=[kto,dpo,rft]"))
+    assert {p: p.stat().st_mtime_ns for p in files} == files
+    for key in ("dataset", "checkpoints", "counts"):
+        assert again[key] == result[key]
+
+
+def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for row in rows:
+        row.pop("seconds", None)
+        for test in row.get("tests", []):
+            if isinstance(test, dict):
+                test.pop("seconds")
+    return rows
+
+
+def test_killed_again_and_again_it_ends_with_the_same_result(
+    first: tuple[Path, Path, dict[str, Any]], published: tuple[str, str], tmp_path: Path
+) -> None:
+    """kill -9 once each moment below has come; the run that goes through publishes what an unbroken run publishes."""
+    text = first[0].read_text()
+    name = recipe.load(first[0]).name
+    other = f"{name}-killed"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text.replace(name, other))
+    runs = tmp_path / "runs"
+    moments = (
+        "checkpoints/seed_policy.trainer-*/checkpoint-20/trainer_state.json",
+        "published/seed_policy-v1.json",
+        "samples/00000-*.arrow",
+        "samples/00001-*.arrow",
+        "judgements/00000-*.arrow",
+        "published/dataset-v1.json",
+        "checkpoints/kto.trainer-*/checkpoint-2/trainer_state.json",
+    )
+    command = [sys.executable, "-m", "plum_hub.cli", "run", str(path), "--runs", str(runs), "--json"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for moment in moments:
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        while not list((runs / other).glob(moment)):
+            assert process.poll() is None, process.stderr and process.stderr.read()[-3000:]
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    finished = {p: p.stat().st_mtime_ns for p in (runs / other).rglob("*.arrow")}
+    result = result_of(plum("run", path, "--runs", runs, "--json"))
+    assert {p: p.stat().st_mtime_ns for p in finished} == finished, "finished shards were not made again"
+
+    for config in ("tests", "samples", "judgements", "kto", "dpo", "sft"):
+        one = load_dataset(f"plum/{name}", config, revision="v1", split="train").to_list()
+        two = load_dataset(f"plum/{other}", config, revision="v1", split="train").to_list()
+        ours = json.dumps(without_seconds(two)).replace(other, name)
+        theirs = json.dumps(without_seconds(one))
+        for repo in ("policy",):  # the two runs' policies have the same weights, and cards of their own
+            for rows in (one, two):
+                revisions = {row.get(f"{repo}_revision") for row in rows}
+                assert len(revisions) == 1
+                theirs, ours = (t.replace(str(next(iter(revisions))), "R") for t in (theirs, ours))
+        assert ours == theirs, config
+    assert {c["method"] for c in result["checkpoints"]} == {"seed_policy", "kto"}
+    weights = [
+        HfApi().get_paths_info(f"plum/{n}-kto", "model.safetensors", revision="v1")[0].lfs for n in (name, other)
+    ]
+    assert weights[0]
+    assert weights[0] == weights[1]
+    assert len(HfApi().list_repo_commits(f"plum/{other}", repo_type="dataset")) <= 3, "nothing was published twice"
+
+
+def test_two_processes_do_not_work_on_one_run(first: tuple[Path, Path, dict[str, Any]]) -> None:
+    import fcntl
+
+    path, runs, result = first
+    with (runs / recipe.load(path).name / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = plum("run", path, "--runs", runs)
+    assert done.returncode == 1
+    assert "another process is working on" in done.stderr
+
+
+def test_a_taken_tag_is_told_before_any_work(first: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    done = plum("run", first[0], "--runs", tmp_path / "elsewhere", "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has a tag v1 already, and a tag never moves" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.arrow"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["instructions.dataset=plum/none@v1"], "dataset plum/none@v1 does not exist"),
+        (["instructions.columns.id=uid"], "column `uid` is missing; it has id, instruction, entry_point"),
+        (["tests.import.key_column=nope"], "column `nope` is missing; it has id, response"),
+        (["tests.import.key=x{{id}}".replace("{{", "{").replace("}}", "}")], "check `key` and `key_column`"),
+        (["sample.nn=3"], "unknown key `sample.nn`; did you mean `n`?"),
+        (["train.kto.args.bet=3"], "did you mean `beta`?"),
+        (["policy=plum/none@v1", "seed_policy=null"], "model plum/none@v1 does not exist"),
+    ],
+)
+def test_mistakes_end_in_one_clear_line(
+    published: tuple[str, str], tmp_path: Path, settings: list[str], message: str
+) -> None:
+    path = write_recipe(tmp_path / "recipe.yaml", *published)
+    flags = [flag for setting in ["seed_policy.args.max_steps=1", *settings] for flag in ("--set", setting)]
+    if "seed_policy=null" in settings:
+        flags = flags[2:]
+    done = plum("run", path, "--runs", tmp_path / "runs", *flags)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert not HfApi().repo_exists(recipe.load(path).dataset_repo, repo_type="dataset"), "nothing half-published"

@@ -22,7 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-hub = typer.Typer(help="The local Hub: a real server on loopback for today's Hugging Face clients.", no_args_is_help=True)
+hub = typer.Typer(
+    help="The local Hub: a real server on loopback for today's Hugging Face clients.", no_args_is_help=True
+)
 app.add_typer(hub, name="hub")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]

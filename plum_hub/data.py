@@ -43,7 +43,9 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
     _sweep(state.folder)
     instructions = load_instructions(recipe)
     size = recipe.shard_size
-    shards = [instructions.select(range(i, min(i + size, len(instructions)))) for i in range(0, len(instructions), size)]
+    shards = [
+        instructions.select(range(i, min(i + size, len(instructions)))) for i in range(0, len(instructions), size)
+    ]
     limits = Limits(
         recipe.judge.seconds, recipe.judge.total_seconds, recipe.judge.memory_mb, recipe.judge.output_bytes
     )  # fmt: skip
@@ -63,8 +65,8 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
             dropped = ", ".join(f"{reason} {n}" for reason, n in labels["dropped"].items()) or "none"
             raise UserError(
                 f"no preferences: of {labels['in']} samples {labels['chosen']} passed their tests and "
-                f"{labels['rejected']} failed (dropped: {dropped}); more instructions, more samples or a stronger policy "
-                "would help"
+                f"{labels['rejected']} failed (dropped: {dropped}); more instructions, more samples or a "
+                "stronger policy would help"
             )
         caps = (recipe.prefer.max_chosen, recipe.prefer.max_rejected, recipe.prefer.max_pairs)
         batches = [t.args.get("per_device_train_batch_size", 8) for t in recipe.train.values() if t.method == "kto"]
@@ -151,9 +153,7 @@ def _tests(
     return made, keys, f"{generator} ({revision})" if revision else generator
 
 
-def _samples(
-    state: Run, instructions: Dataset, shards: list[Dataset]
-) -> tuple[list[Dataset], list[str], str]:
+def _samples(state: Run, instructions: Dataset, shards: list[Dataset]) -> tuple[list[Dataset], list[str], str]:
     recipe = state.recipe
     source, where = recipe.sample, recipe.instructions
     assert source
@@ -324,7 +324,12 @@ def _examples(instructions: Dataset, samples: Dataset, judgements: Dataset) -> l
 
 
 def _pair_quality(
-    state: Run, instructions: Dataset, samples: Dataset, judgements: Dataset, views: dict[str, Dataset], sandbox: Sandbox
+    state: Run,
+    instructions: Dataset,
+    samples: Dataset,
+    judgements: Dataset,
+    views: dict[str, Dataset],
+    sandbox: Sandbox,
 ) -> dict[str, dict[str, Any]]:
     """How many labels agree with tests known to be right, for the published rule and for taking every test at its word.
 

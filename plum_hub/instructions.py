@@ -92,7 +92,9 @@ def load_texts(recipe: Recipe, source: Import, instructions: Dataset, cap: int) 
     """
     rows = load_rows(recipe, source)
     by_key: dict[str, list[str]] = {}
-    for key, value in zip(column(rows, source.key_column, source), column(rows, source.text_column, source), strict=True):
+    for key, value in zip(
+        column(rows, source.key_column, source), column(rows, source.text_column, source), strict=True
+    ):
         by_key.setdefault(str(key), []).extend([value] if isinstance(value, str) else value)
     found = {}
     for row in instructions:

@@ -186,7 +186,9 @@ class Recipe(Section):
     def _whole(self) -> Recipe:
         for method in self.methods:
             if method not in self.train:
-                raise ValueError(f"methods names `{method}`, which `train` does not define{_nearest(method, self.train)}")
+                raise ValueError(
+                    f"methods names `{method}`, which `train` does not define{_nearest(method, self.train)}"
+                )
         if self.instructions and not (self.tests and self.sample):
             raise ValueError("a recipe with `instructions` needs `tests` and `sample` as well")
         if self.sample and not self.sample.import_ and not self.policy:
@@ -337,7 +339,7 @@ def _nearest(word: str, known: Any) -> str:
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
-def _explain(path: Path, root: yaml.Node, error: ValidationError) -> str:
+def _explain(path: Path, root: yaml.Node | None, error: ValidationError) -> str:
     """The most telling validation error as one line: file, line, key, what is wrong, the fix."""
     # a misspelt key is also a missing one: the misspelling is the better news
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")

@@ -76,7 +76,9 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
         checkpoints: list[dict[str, str]] = []
         if recipe.seed_policy:
             record = _train(state, "seed_policy")
-            scores = _evaluate(state, folder / "checkpoints" / "seed_policy", recipe.policy or "", record["fingerprint"])
+            scores = _evaluate(
+                state, folder / "checkpoints" / "seed_policy", recipe.policy or "", record["fingerprint"]
+            )
             with state.timed("publish"), _intent(state, "seed_policy", record["fingerprint"]):
                 published = publish_checkpoint(recipe, "seed_policy", _checkpoint(state, "seed_policy"), record, scores)
             checkpoints.append({"method": "seed_policy", **asdict(published)})
@@ -115,7 +117,9 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
         "differences": {
             f"{recipe.model_repo(method)}@{recipe.tag}": {
                 metric: {"value": value, "ci95": list(interval)}
-                for metric, (value, interval) in _differences(state, f"{recipe.model_repo(method)}@{recipe.tag}").items()
+                for metric, (value, interval) in _differences(
+                    state, f"{recipe.model_repo(method)}@{recipe.tag}"
+                ).items()
             }
             for method in recipe.methods
         },
@@ -171,25 +175,26 @@ def _train(state: Run, name: str) -> dict[str, Any]:
     With one device, or none, that process is started directly, which spares the launcher's own seconds. The lock goes
     along: should this process be killed, nobody can start on the same run until the training has ended as well.
     """
+    from plum_hub.train import finished, plan
+
+    output = _checkpoint(state, name)
+    _, _, planned = plan(state.recipe, name)
+    if done := finished(output, planned):
+        return done
     import torch
 
     command = [sys.executable, "-m", "plum_hub.train"]
     if torch.cuda.device_count() > 1:
         command = [sys.executable, "-m", "accelerate.commands.launch", "-m", "plum_hub.train"]
-    output = _checkpoint(state, name)
     output.parent.mkdir(parents=True, exist_ok=True)
-    recipe_file = state.folder / "recipe.yaml"
-    command += [str(recipe_file), "--entry", name, "--runs", str(state.folder.parent), "--no-push"]
+    command += [str(state.folder / "recipe.yaml"), "--entry", name, "--runs", str(state.folder.parent), "--no-push"]
     with state.timed(f"train_{name}"):
         code = subprocess.run(
             command, stdout=sys.stderr, stdin=subprocess.DEVNULL, pass_fds=(state.lock.fileno(),), check=False
         ).returncode
-    if code:
+    record = finished(output, planned)
+    if code or not record:
         raise UserError(f"training `{name}` ended with exit code {code}; what it said stands above")
-    from plum_hub.train import finished
-
-    record = finished(output)
-    assert record
     say(f"trained {name}: {record['method']}, {record['steps']} steps, {record['data']['rows']} rows")
     return record
 
@@ -268,7 +273,9 @@ def summary(result: dict[str, Any]) -> None:
     if result.get("pair_quality"):
         table = Table("rule", "chosen that are right", "rejected that are wrong", "pairs in the right order", "pairs")
         for rule, q in result["pair_quality"].items():
-            table.add_row(rule, f"{q['chosen_right']} %", f"{q['rejected_right']} %", f"{q['ordered']} %", str(q["pairs"]))
+            table.add_row(
+                rule, f"{q['chosen_right']} %", f"{q['rejected_right']} %", f"{q['ordered']} %", str(q["pairs"])
+            )
         console.print(table)
     for stage, counts in result["counts"].items():
         dropped = ", ".join(f"{reason} {n}" for reason, n in counts["dropped"].items()) or "none"

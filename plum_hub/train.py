@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.metadata
 import json
 import os
 import shutil
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 RECORD = "training.json"  # written last: a folder that has it is a finished training
-VIEWS = {"kto": ("prompt", "completion", "label"), "dpo": ("prompt", "chosen", "rejected"), "sft": ("prompt", "completion")}
+VIEWS = {
+    "kto": ("prompt", "completion", "label"),
+    "dpo": ("prompt", "chosen", "rejected"),
+    "sft": ("prompt", "completion"),
+}
 
 
 def config_fields(method: str) -> set[str]:
@@ -54,7 +59,9 @@ def kto_weights(labels: Iterable[bool]) -> dict[str, float]:
     desirable = sum(labels)
     undesirable = len(labels) - desirable
     if not desirable or not undesirable:
-        raise UserError(f"KTO needs both labels; the dataset has {desirable} desirable and {undesirable} undesirable rows")
+        raise UserError(
+            f"KTO needs both labels; the dataset has {desirable} desirable and {undesirable} undesirable rows"
+        )
     if desirable < undesirable:
         return {"desirable_weight": round(undesirable / desirable, 4), "undesirable_weight": 1.0}
     return {"desirable_weight": 1.0, "undesirable_weight": round(desirable / undesirable, 4)}
@@ -98,19 +105,14 @@ def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
     return rows, record
 
 
-def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
-    """Train the entry `name` (or `seed_policy`) into `output`; return the record, also in `training.json`.
+def plan(recipe: Recipe, name: str) -> tuple[Train, Dataset, dict[str, Any]]:
+    """What training the entry `name` (or `seed_policy`) would do: the entry, its rows, and the record's first half.
 
-    A folder that holds a finished training of the same recipe, data, base and versions is returned as it is.
+    The record holds all that shapes the weights, and a `fingerprint` of it.
 
     Raises:
         UserError: something the recipe names does not exist or does not fit.
     """
-    import torch
-    import transformers
-    import trl
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     from plum_hub import stages
     from plum_hub.hub.names import resolve
 
@@ -132,12 +134,28 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         "data": data,
         "args": args,
         "seed": recipe.seed,
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "trl": trl.__version__},
+        "versions": {package: importlib.metadata.version(package) for package in ("torch", "transformers", "trl")},
     }
     record["fingerprint"] = stages.fingerprint(record, stages.code_version(sys.modules[__name__]))
-    done = finished(output)
-    if done and done["fingerprint"] == record["fingerprint"]:
+    return entry, rows, record
+
+
+def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
+    """Train the entry `name` (or `seed_policy`) into `output`; return the record, also in `training.json`.
+
+    A folder that holds a finished training of the same recipe, data, base and versions is returned as it is.
+
+    Raises:
+        UserError: something the recipe names does not exist or does not fit.
+    """
+    entry, rows, record = plan(recipe, name)
+    if done := finished(output, record):
         return done
+    import torch
+    import trl
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    repo, revision = record["base"]["repo"], record["base"]["commit"]
     work = output.with_name(f"{output.name}.trainer-{record['fingerprint']}")
 
     gpu = torch.cuda.is_available()
@@ -152,7 +170,7 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         "logging_steps": 50,
         "disable_tqdm": not sys.stderr.isatty(),
         **({"dataloader_drop_last": True} if entry.method == "kto" else {}),
-        **args,
+        **record["args"],
     }
     settings["per_device_train_batch_size"] = min(settings.get("per_device_train_batch_size", 8), len(rows))
     config = {"kto": trl.KTOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}[entry.method]
@@ -169,16 +187,14 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(work))
 
+    part = output.with_name(f"{output.name}.part")
+    trainer.save_model(str(part))  # on every process: sharded weights are gathered here
     if trainer.accelerator.is_main_process:
-        part = output.with_name(f"{output.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        trainer.save_model(str(part))
         tokenizer.save_pretrained(str(part))
         for extra in ("README.md", "training_args.bin"):  # the card is ours; a pickle of this machine's paths is not
             (part / extra).unlink(missing_ok=True)
         record["steps"] = trainer.state.global_step
-        record["log"] = [row for row in trainer.state.log_history if "loss" in row or "train_loss" in row][-1:]
-        (part / RECORD).write_text(json.dumps({k: v for k, v in record.items() if k != "log"}, indent=2) + "\n")
+        (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         shutil.rmtree(output, ignore_errors=True)
         os.replace(part, output)
         shutil.rmtree(work, ignore_errors=True)
@@ -186,10 +202,11 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     return record
 
 
-def finished(output: Path) -> dict[str, Any] | None:
-    """The record of a finished training in `output`, or None."""
-    record = output / RECORD
-    return json.loads(record.read_text()) if record.is_file() else None
+def finished(output: Path, planned: dict[str, Any]) -> dict[str, Any] | None:
+    """The record of a finished training in `output`, if it is the one that is planned."""
+    path = output / RECORD
+    record = json.loads(path.read_text()) if path.is_file() else None
+    return record if record and record["fingerprint"] == planned["fingerprint"] else None
 
 
 def last_checkpoint(work: Path) -> str | None:
@@ -203,7 +220,9 @@ def last_checkpoint(work: Path) -> str | None:
 
 def main() -> None:
     """The command line of `accelerate launch -m plum_hub.train`."""
-    parser = argparse.ArgumentParser(prog="accelerate launch -m plum_hub.train", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="accelerate launch -m plum_hub.train", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--entry", help="which entry of `train` (default: each that `methods` names)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")

@@ -1,5 +1,6 @@
 """Preferences: PLUM's selection, and an order of rows that is safe for TRL's KTO trainer."""
 
+import itertools
 import random
 from collections import Counter
 
@@ -30,7 +31,7 @@ def test_order_is_safe_and_loses_nothing(seed: int, share: float) -> None:
         rows = ordered[start : start + block]
         assert set(ordered_labels[start : start + block]) == {True, False}
         assert all(a != b for a, b in zip(rows, rows[1:] + rows[:1], strict=True)), "neighbours as TRL rotates them"
-    assert all(a != b for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(ordered))
 
 
 def test_the_natural_order_is_not_safe() -> None:
@@ -51,7 +52,7 @@ def test_a_prompt_that_outweighs_all_others_is_cut_back() -> None:
     order, left_out = kto_order(prompts, labels, 0, 2)
     assert left_out == 23 - len(order) > 0
     kept = [prompts[i] for i in order]
-    assert all(a != b for a, b in zip(kept, kept[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(kept))
 
 
 @pytest.mark.parametrize(("chosen", "rejected", "batch", "block"), [(10, 10, 2, 2), (10, 90, 8, 16), (90, 10, 32, 32)])

@@ -1,4 +1,4 @@
-"""Publishing and pulling against the local Hub over HTTP: a tag is the last act, never moves, and gives its own rows."""
+"""Publishing and pulling against the local Hub over HTTP: a tag comes last, never moves, and gives its own rows."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def test_a_tag_never_moves_and_publishing_the_same_again_is_a_no_op(repo: str, t
     first = publish(folder_of(tmp_path / "1", [1, 2, 3]), repo, "v1", "dataset", False, "first")
     assert not check_tag_free(repo, "v1", "dataset")
     assert publish(folder_of(tmp_path / "same", [1, 2, 3]), repo, "v1", "dataset", False, "again") == first
-    with pytest.raises(UserError, match="a tag v1 already, with other content .* --set tag="):
+    with pytest.raises(UserError, match=r"a tag v1 already, with other content .* --set tag="):
         publish(folder_of(tmp_path / "2", [9, 9, 9]), repo, "v1", "dataset", False, "other")
     assert resolve(repo, "dataset")[1] == first.commit, "nothing was committed"
 
@@ -99,7 +99,8 @@ def test_a_plain_process_loads_by_tag_without_plum_hub(repo: str, tmp_path: Path
     publish(folder_of(tmp_path / "1", [1, 2, 3]), repo, "v1", "dataset", False, "first")
     publish(folder_of(tmp_path / "2", [4, 5, 6]), repo, "v2", "dataset", False, "second")
     code = (
-        "import json, importlib.util; from datasets import load_dataset; from huggingface_hub import snapshot_download; "
+        "import json, importlib.util; from datasets import load_dataset; "
+        "from huggingface_hub import snapshot_download; "
         f"rows = load_dataset('{repo}', 'kto', revision='v1', split='train'); "
         f"path = snapshot_download('{repo}', repo_type='dataset', revision='v1'); "
         "print(json.dumps([rows['n'][:], load_dataset(path, 'dpo', split='train')['n'][:], "
@@ -130,7 +131,8 @@ def test_pull_never_gives_another_revision_when_the_hub_is_away(repo: str, tmp_p
     assert away[:2] == ["v1 1", "v2 2"]
     assert away[2] == f"v3 error: dataset {repo}@v3 is not in the cache, and HF_HUB_OFFLINE is set"
     gone = plain_python(ask.replace("{tags}", "('v1',)"), **home, HF_ENDPOINT="http://127.0.0.1:9")
-    assert gone.startswith("v1 error: dataset") and "no answer from http://127.0.0.1:9" in gone
+    assert gone.startswith("v1 error: dataset")
+    assert "no answer from http://127.0.0.1:9" in gone
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,11 @@ def test_names_are_filled_in_and_overrides_win(tmp_path: Path) -> None:
         ("  n: 2", "  temprature: 1", "recipe.yaml:10: unknown key `sample.temprature`; did you mean `temperature`?"),
         ("namespace: me", "namespce: me", "unknown key `namespce`; did you mean `namespace`?"),
         ("    method: kto", "    metod: kto", "recipe.yaml:13: unknown key `train.kto.metod`; did you mean `method`?"),
-        ("    method: kto", "    method: kto\n    agrs: {}", "recipe.yaml:14: unknown key `train.kto.agrs`; did you mean `args`?"),
+        (
+            "    method: kto",
+            "    method: kto\n    agrs: {}",
+            "recipe.yaml:14: unknown key `train.kto.agrs`; did you mean `args`?",
+        ),
         ("    method: kto", "    method: ppo", "`train.kto.method`: Input should be 'kto', 'dpo' or 'sft'"),
         ("  n: 2", "  n: many", "`sample.n`"),
         ("methods: [kto]", "methods: [kot]", "did you mean `kto`?"),

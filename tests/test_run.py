@@ -67,7 +67,9 @@ def test_the_dataset_holds_the_whole_evidence(first: tuple[Path, Path, dict[str,
     repo = first[2]["dataset"]["repo"]
     names = ("tests", "samples", "judgements", "kto", "dpo", "sft")
     rows = {name: load_dataset(repo, name, revision="v1", split="train") for name in names}
-    assert load_dataset(repo, revision="v1", split="train").column_names == rows["kto"].column_names, "kto is the default"
+    assert load_dataset(repo, revision="v1", split="train").column_names == rows["kto"].column_names, (
+        "kto is the default"
+    )
     samples = {row["sample_id"]: row for row in rows["samples"]}
     verdicts = {row["sample_id"]: row for row in rows["judgements"]}
     for row in rows["kto"]:
@@ -109,9 +111,15 @@ def test_the_lines_on_the_cards_work_as_pasted(first: tuple[Path, Path, dict[str
         path = HfApi().hf_hub_download(repo, "README.md", repo_type=repo_type, revision="v1")
         code = re.search(r"```python\n(.*?)```", Path(path).read_text(), re.DOTALL)
         assert code
-        caches = {"HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "h"), "HF_DATASETS_CACHE": str(tmp_path / "d")}
+        caches = {
+            "HF_HOME": str(tmp_path),
+            "HF_HUB_CACHE": str(tmp_path / "h"),
+            "HF_DATASETS_CACHE": str(tmp_path / "d"),
+        }
         env = {**os.environ, **environment(HUB), **caches, "PYTHONPATH": ""}
-        done = subprocess.run([sys.executable, "-c", code[1] + ending], env=env, capture_output=True, text=True, cwd="/")
+        done = subprocess.run(
+            [sys.executable, "-c", code[1] + ending], env=env, capture_output=True, text=True, cwd="/"
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
 
@@ -159,7 +167,9 @@ def test_killed_again_and_again_it_ends_with_the_same_result(
     command = [sys.executable, "-m", "plum_hub.cli", "run", str(path), "--runs", str(runs), "--json"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     for moment in moments:
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
         while not list((runs / other).glob(moment)):
             assert process.poll() is None, process.stderr and process.stderr.read()[-3000:]
             time.sleep(0.005)
@@ -192,7 +202,7 @@ def test_killed_again_and_again_it_ends_with_the_same_result(
 def test_two_processes_do_not_work_on_one_run(first: tuple[Path, Path, dict[str, Any]]) -> None:
     import fcntl
 
-    path, runs, result = first
+    path, runs, _result = first
     with (runs / recipe.load(path).name / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = plum("run", path, "--runs", runs)

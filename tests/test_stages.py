@@ -26,7 +26,9 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def response(solution: str, *asserts: str) -> str:
-    return f"[Analysis]\nSquare it.\n[Solution]\n{solution}\n[Start Code]\ndef square(n):\n[Test Code]\n" + "\n".join(asserts)
+    return f"[Analysis]\nSquare it.\n[Solution]\n{solution}\n[Start Code]\ndef square(n):\n[Test Code]\n" + "\n".join(
+        asserts
+    )
 
 
 def batch(*rows: dict[str, Any]) -> dict[str, list[Any]]:
@@ -71,7 +73,9 @@ def test_candidate_assertions_are_distinct_and_the_most_frequent(sandbox: Sandbo
     assert [row["reason"] for row in rows] == ["", "", "duplicate_or_rare", "no_assertion"]
 
 
-def judged(codes: list[str], sandbox: Sandbox, consistency: str = "reference", suite: dict[str, str] = TESTS) -> list[Any]:
+def judged(
+    codes: list[str], sandbox: Sandbox, consistency: str = "reference", suite: dict[str, str] = TESTS
+) -> list[Any]:
     rows = [{"instruction_id": "t0", "sample_id": f"t0#{i}", "code": code} for i, code in enumerate(codes)]
     made = judge.judge(batch(*rows), {"t0": suite}, consistency, "mypy", sandbox)
     return list(Dataset.from_dict(made, features=judge.FEATURES))
@@ -121,7 +125,9 @@ def test_samples_keep_their_order_and_a_continuation_is_cut() -> None:
     }  # fmt: skip
     code = {**INSTRUCTION, "instruction": "def square(n):\n"}
     texts = [{"text": t, "tokens": 3, "finish_reason": "stop"} for t in ("    return n * n\n\nprint(1)", "    pass")]
-    made = sample.make_samples(batch(code), [texts], "Complete:\n{instruction}", "Be brief.", True, ("\nprint",), record)
+    made = sample.make_samples(
+        batch(code), [texts], "Complete:\n{instruction}", "Be brief.", True, ("\nprint",), record
+    )
     rows = list(Dataset.from_dict(made, features=sample.FEATURES))
     assert [row["sample_id"] for row in rows] == ["t0#0", "t0#1"]
     assert rows[0]["code"] == GOOD

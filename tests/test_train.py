@@ -36,7 +36,7 @@ def test_kto_weights_lie_in_the_range_trl_advises(desirable: int, undesirable: i
 
 
 def test_kto_needs_both_labels() -> None:
-    with pytest.raises(UserError, match="KTO needs both labels; .* 3 desirable and 0 undesirable"):
+    with pytest.raises(UserError, match=r"KTO needs both labels; .* 3 desirable and 0 undesirable"):
         train.kto_weights([True] * 3)
 
 
@@ -60,7 +60,10 @@ def test_training_records_the_commits_and_is_not_done_twice(published: tuple[str
         (["seed_policy.dataset=plum/none@v1"], "dataset plum/none@v1 does not exist"),
         (["seed_policy.base=plum/none@v1"], "model plum/none@v1 does not exist"),
         (["seed_policy.config=none"], "has no config `none`; it has: demos, instructions, responses"),
-        (["seed_policy.config=responses"], "column `prompt` is missing; sft needs prompt, completion, and it has id, resp"),
+        (
+            ["seed_policy.config=responses"],
+            "column `prompt` is missing; sft needs prompt, completion, and it has id, resp",
+        ),
     ],
 )
 def test_mistakes_are_one_clear_line(

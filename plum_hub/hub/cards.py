@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 PAPER = "2406.06887"
 
 
-def templates() -> Path:
-    """Where the templates lie: in the checkout, or inside the wheel."""
+def template(name: str) -> str:
+    """The path of a card template: in the checkout, or inside the wheel."""
     inside = Path(__file__).parent.parent / "cards"
-    return inside if inside.is_dir() else inside.parent.parent / "cards"
+    folder = inside if inside.is_dir() else inside.parent.parent / "cards"
+    return str(folder / f"{name}.md.jinja")
 
 
 def publish_dataset(recipe: Recipe, views: dict[str, Dataset], facts: dict[str, Any]) -> Published:
@@ -47,10 +48,20 @@ def publish_dataset(recipe: Recipe, views: dict[str, Dataset], facts: dict[str, 
         data.annotations_creators = ["machine-generated"]
         data.task_categories = ["text-generation"]
         data.size_categories = [size_category(max(len(view) for view in views.values()))]
-        data.tags = ["trl", "preference", "kto", "dpo", "code", "synthetic", "execution-feedback", "plum", f"arxiv:{PAPER}"]
+        data.tags = [
+            "trl",
+            "preference",
+            "kto",
+            "dpo",
+            "code",
+            "synthetic",
+            "execution-feedback",
+            "plum",
+            f"arxiv:{PAPER}",
+        ]
         card = DatasetCard.from_template(
             data,
-            template_path=templates() / "dataset.md.jinja",
+            template_path=template("dataset"),
             repo=recipe.dataset_repo,
             recipe=recipe,
             configs={name: (len(rows), rows.column_names) for name, rows in views.items()},
@@ -103,7 +114,7 @@ def publish_checkpoint(
         shutil.copytree(folder, copy)
         card = ModelCard.from_template(
             data,
-            template_path=templates() / "model.md.jinja",
+            template_path=template("model"),
             repo=repo,
             tag=tag,
             recipe=recipe,

@@ -58,5 +58,5 @@ def explained(name: str, repo_type: RepoType | None = None) -> Iterator[None]:
         raise UserError(f"{what}: {constants.ENDPOINT} answered {status}: {error.server_message or error}") from None
     except (httpx2.TransportError, errors.OfflineModeIsEnabled, ConnectionError) as error:
         raise UserError(
-            f"{what}: no answer from {constants.ENDPOINT} ({type(error).__name__}); is the Hub up, and HF_ENDPOINT right?"
+            f"{what}: no answer from {constants.ENDPOINT} ({type(error).__name__}); is it up, and is HF_ENDPOINT right?"
         ) from None

@@ -49,7 +49,9 @@ def check_tag_free(repo: str, tag: str, repo_type: RepoType) -> bool:
         return not api.repo_exists(repo, repo_type=repo_type) or tag not in _tags(repo, repo_type)
 
 
-def write_datasets(datasets: dict[str, Dataset], default: str, folder: Path, splits: dict[str, str] | None = None) -> Any:
+def write_datasets(
+    datasets: dict[str, Dataset], default: str, folder: Path, splits: dict[str, str] | None = None
+) -> Any:
     """Write configs as parquet files under `folder`, and return card data that lists them.
 
     Args:
@@ -114,7 +116,9 @@ def publish(folder: Path, repo: str, tag: str, repo_type: RepoType, private: boo
             return Published(repo, tag, _sha(repo, tag, repo_type))
         head = _sha(repo, "main", repo_type)
         remote = set(api.list_repo_files(repo, repo_type=repo_type, revision=head))
-        operations: list[Any] = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()]
+        operations: list[Any] = [
+            CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()
+        ]
         operations += [CommitOperationDelete(path) for path in sorted(remote - set(files) - {".gitattributes"})]
         api.create_commit(repo, operations, repo_type=repo_type, commit_message=message, parent_commit=head)
         commit = _sha(repo, "main", repo_type)

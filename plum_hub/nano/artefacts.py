@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from plum_hub.hub.cards import templates
+from plum_hub.hub.cards import template
 from plum_hub.hub.publish import Published, publish, write_datasets
 from plum_hub.nano import corpus, policy
 from plum_hub.recipe import split_revision
@@ -35,8 +36,13 @@ def publish_nano(tasks: str, init: str, seed: int, private: bool) -> Iterator[Pu
         data.tags = ["code", "synthetic", "plum"]
         repo, tag = split_revision(tasks)
         rows = {name: len(dataset) for name, dataset in datasets.items()}
-        facts = {"repo": repo, "tag": tag or "v1", "rows": rows, "inconsistent": corpus.INCONSISTENT_SHARE}
-        card = DatasetCard.from_template(data, template_path=templates() / "nano-tasks.md.jinja", **facts)
+        facts: dict[str, Any] = {
+            "repo": repo,
+            "tag": tag or "v1",
+            "rows": rows,
+            "inconsistent": corpus.INCONSISTENT_SHARE,
+        }
+        card = DatasetCard.from_template(data, template_path=template("nano-tasks"), **facts)
         card.save(folder / "README.md")
         yield publish(folder, repo, tag or "v1", "dataset", private, "nano tasks")
 
@@ -47,6 +53,6 @@ def publish_nano(tasks: str, init: str, seed: int, private: bool) -> Iterator[Pu
             license="apache-2.0", library_name="transformers", pipeline_tag="text-generation", tags=["plum"]
         )
         facts = {"repo": repo, "tag": tag or "v1", "seed": seed, "tasks": tasks}
-        model_card = ModelCard.from_template(model_data, template_path=templates() / "nano-init.md.jinja", **facts)
+        model_card = ModelCard.from_template(model_data, template_path=template("nano-init"), **facts)
         model_card.save(folder / "README.md")
         yield publish(folder, repo, tag or "v1", "model", private, "nano, untrained")

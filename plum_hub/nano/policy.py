@@ -44,7 +44,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         [
             # No split at spaces: merges across words are what makes the sequences short. A digit stands alone, so that
             # copying one from the instruction is the same act wherever it stands; a line of code begins with its line
-            # break, and a phrase of an instruction ends with its punctuation.
+            # break; and what links the phrases of an instruction is no part of them, so that a phrase reads the same
+            # wherever it stands.
             pre_tokenizers.Split(Regex(r"[0-9]"), "isolated"),
             pre_tokenizers.Split("\n", "merged_with_next"),
             pre_tokenizers.Split(Regex(r", (then|and) |; return |: | and return |[.] "), "isolated"),

@@ -262,9 +262,10 @@ class Program:
         return f"def {ENTRY_POINT}({kind.variable}: {kind.annotation}) -> {self.ending.idiom.gives}:"
 
     def code(self, wrong: frozenset[int] = frozenset()) -> str:
-        """Python source of the function, no newline at its end; the wrong expression at the positions in `wrong`."""
+        """Python source of the function, no newline at its end; positions in `wrong` get the wrong expression."""
         texts = [use.fill(use.idiom.wrong if i in wrong else use.idiom.right) for i, use in enumerate(self.uses)]
-        lines = [f"{KINDS[use.idiom.gives].variable} = {text}" for use, text in zip(self.steps, texts[:-1], strict=True)]
+        assigned = (KINDS[use.idiom.gives].variable for use in self.steps)
+        lines = [f"{variable} = {text}" for variable, text in zip(assigned, texts[:-1], strict=True)]
         return "\n    ".join([self.header, *lines, f"return {texts[-1]}"])
 
 

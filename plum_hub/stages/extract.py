@@ -66,7 +66,8 @@ def split_tests(code: str) -> list[str]:
         return []
     if any(node not in asserts for node in tree.body) and not all(a in tree.body for a in asserts):
         return [code]
-    tests, setup = [], []
+    tests: list[str] = []
+    setup: list[str] = []
     for node in tree.body:
         source = ast.get_source_segment(code, node) or ast.unparse(node)
         if isinstance(node, ast.Assert):

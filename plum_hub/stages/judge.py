@@ -12,7 +12,7 @@ best group passes are the ones that count. CodeT's square root of the sample cou
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal
 
 from datasets import Features, List, Value
 
@@ -52,7 +52,7 @@ def judge(
     batch: dict[str, list[Any]],
     tests: dict[str, dict[str, str]],
     consistency: str,
-    static_check: str,
+    static_check: Literal["mypy", "syntax"],
     sandbox: Sandbox,
 ) -> dict[str, list[Any]]:
     """Verdicts and labels for a shard's samples.
@@ -119,7 +119,7 @@ def _by_instruction(made: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _consensus(group: list[dict[str, Any]]) -> set[str]:
-    """The test ids that CodeT's best consensus set passes; ties go to more samples, then to the smaller id."""
+    """The test ids that CodeT's best consensus set passes; ties go to more samples, then to the ids."""
     agreeing: dict[frozenset[str], int] = defaultdict(int)
     for row in group:
         passed = frozenset(test["test_id"] for test in row["tests"] if test["outcome"] == Outcome.PASSED)
@@ -127,7 +127,12 @@ def _consensus(group: list[dict[str, Any]]) -> set[str]:
             agreeing[passed] += 1
     if not agreeing:
         return set()
-    return set(max(agreeing, key=lambda tests: (agreeing[tests] * len(tests), agreeing[tests], sorted(tests))))
+
+    def score(tests: frozenset[str]) -> tuple[int, int, list[str]]:
+        return agreeing[tests] * len(tests), agreeing[tests], sorted(tests)
+
+    best = max(agreeing, key=score)
+    return set(best)
 
 
 def _label(row: dict[str, Any], counted: set[str] | None) -> None:

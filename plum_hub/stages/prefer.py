@@ -137,7 +137,7 @@ def _spread(rows: list[int], labels: Sequence[bool], rng: random.Random) -> list
 def _repair(
     order: list[int], prompts: Sequence[Any], labels: Sequence[bool], block: int, rng: random.Random
 ) -> list[int]:
-    """Exchange rows of one label, in place, until none stands next to its own prompt; return the places that still do."""
+    """Exchange rows of one label, in place, until none stands next to its own prompt; return where one still does."""
 
     def clashing(*places: int) -> int:
         return sum(_clash(order, prompts, place, block) for place in places)

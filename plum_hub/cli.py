@@ -116,11 +116,11 @@ def evaluate(
     if push and Path(model).is_dir():
         raise UserError("--push needs a model on the Hub (org/model), not a folder")
     with _hub(hub, runs):
+        from plum_hub.evaluate import evaluate as score
         from plum_hub.progress import quiet, say
-        from plum_hub.run import evaluate as score
 
         quiet()
-        scores, _ = score(model, bench, n, seed, max_new_tokens, batch_size, model)
+        scores, _ = score(model, bench, n, seed, max_new_tokens, batch_size)
         if push:
             from plum_hub.hub.cards import push_scores
 

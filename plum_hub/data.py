@@ -7,7 +7,6 @@ a fingerprint of everything that shaped it, down to the source of the code, so w
 from __future__ import annotations
 
 import importlib.metadata
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,11 @@ import plum_hub.generate
 import plum_hub.sandbox
 from plum_hub import stages
 from plum_hub.errors import UserError
-from plum_hub.instructions import load_instructions, load_rows, load_texts
-from plum_hub.outcomes import Outcome
-from plum_hub.progress import bar, say
-from plum_hub.sandbox import Job, Limits, Sandbox
-from plum_hub.stages import extract, judge, prefer, sample, tests
+from plum_hub.evaluate import labels as labels_check
+from plum_hub.instructions import load_instructions, load_texts
+from plum_hub.progress import bar
+from plum_hub.sandbox import Limits, Sandbox
+from plum_hub.stages import counts, extract, judge, prefer, sample, tests
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,14 +51,14 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
     with Sandbox(limits, recipe.judge.workers) as sandbox:
         with state.timed("tests"):
             made_tests, test_keys, generator = _tests(state, instructions, shards, sandbox)
-        state.counts["tests"] = _count_tests(made_tests, recipe.tests.consistency)
+        state.counts["tests"] = counts.count_tests(made_tests, recipe.tests.consistency)
         with state.timed("sample"):
             made_samples, sample_keys, policy = _samples(state, instructions, shards)
-        state.counts["sample"] = _count_samples(made_samples, len(instructions))
+        state.counts["sample"] = counts.count_samples(made_samples, len(instructions))
         with state.timed("judge"):
             judged, judge_keys = _judgements(state, made_samples, sample_keys, made_tests, test_keys, sandbox)
         all_samples, judgements = concatenate_datasets(made_samples), concatenate_datasets(judged)
-        state.counts["judge"] = _count_judgements(judgements)
+        state.counts["judge"] = counts.count_judgements(judgements)
         labels = state.counts["judge"]
         if not labels["chosen"] or not labels["rejected"]:
             dropped = ", ".join(f"{reason} {n}" for reason, n in labels["dropped"].items()) or "none"
@@ -73,20 +72,24 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
         settings = (*caps, recipe.seed, max(batches, default=8))
         key = stages.fingerprint("prefer", stages.code_version(prefer), settings, judge_keys)
         with state.timed("prefer"):
-            views, counts = prefer.prefer(all_samples, judgements, *settings, fingerprint=key)
+            views, chosen = prefer.prefer(all_samples, judgements, *settings, fingerprint=key)
         labelled = state.counts["judge"]["out"]
-        state.counts["prefer"] = {"in": labelled, "out": len(views["kto"]), **counts}
-        pair_quality = _pair_quality(state, instructions, all_samples, judgements, views, sandbox)
+        state.counts["prefer"] = {"in": labelled, "out": len(views["kto"]), **chosen}
+        pair_quality = {}
+        if recipe.truth:
+            with state.timed("truth"):
+                truth = labels_check.load_truth(recipe, recipe.truth)
+                pair_quality = labels_check.pair_quality(recipe, truth, all_samples, judgements, views, sandbox)
     views = {"tests": concatenate_datasets(made_tests), "samples": all_samples, "judgements": judgements, **views}
     facts = {
         "counts": state.counts,
-        "histogram": _histogram(judgements),
-        "examples": _examples(instructions, all_samples, judgements),
+        "histogram": counts.pass_ratio_histogram(judgements),
+        "examples": counts.examples(instructions, all_samples, judgements),
         "generator": generator,
         "policy": policy,
         "instructions_from": _name(recipe.instructions),
-        "sampling": "imported as they are" if recipe.sample.import_ else (
-            f"K = {recipe.sample.n}, temperature {recipe.sample.temperature}, top_p {recipe.sample.top_p}, "
+        "sampling": (
+            f"{'imported; ' if recipe.sample.import_ else ''}K = {recipe.sample.n}, temperature {recipe.sample.temperature}, top_p {recipe.sample.top_p}, "
             f"top_k {recipe.sample.top_k or 'off'}, at most {recipe.sample.max_new_tokens} new tokens"
         ),
         "consistency": {
@@ -259,135 +262,3 @@ def _seed(seed: int, stage: str, shard: int) -> int:
 def _name(source: Any) -> str:
     name = f"`{source.dataset or source.file}`"
     return f"{name}, config `{source.config}`" if source.config else name
-
-
-def _count_tests(shards: list[Dataset], consistency: str) -> dict[str, Any]:
-    kept, reasons = 0, Counter[str]()
-    for shard in shards:
-        kept += sum(shard["kept"])
-        reasons.update(reason for reason in shard["reason"] if reason)
-    total = kept + reasons.total()
-    checked = kept + sum(n for reason, n in reasons.items() if reason.startswith("inconsistent"))
-    rate = 100 * kept / checked if checked and consistency == "reference" else None
-    return {"in": total, "out": kept, "dropped": dict(reasons.most_common()), "consistency_rate": rate}
-
-
-def _count_samples(shards: list[Dataset], instructions: int) -> dict[str, Any]:
-    finish, empty, total, seen = Counter[str](), 0, 0, set()
-    for shard in shards:
-        finish.update(shard["finish_reason"])
-        empty += sum(not code.strip() for code in shard["code"])
-        seen |= set(shard["instruction_id"])
-        total += len(shard)
-    without = {"instruction_without_samples": instructions - len(seen)} if len(seen) < instructions else {}
-    return {"in": instructions, "out": total, "dropped": without, "truncated": finish["length"], "no_code": empty}
-
-
-def _count_judgements(judgements: Dataset) -> dict[str, Any]:
-    labels = Counter(judgements["label"])
-    reasons = Counter(reason for reason in judgements["reason"] if reason)
-    return {
-        "in": len(judgements),
-        "out": labels[judge.CHOSEN] + labels[judge.REJECTED],
-        "dropped": dict(reasons.most_common()),
-        "outcomes": dict(Counter(judgements["outcome"]).most_common()),
-        "chosen": labels[judge.CHOSEN],
-        "rejected": labels[judge.REJECTED],
-    }
-
-
-def _histogram(judgements: Dataset) -> dict[str, int]:
-    """Pass ratio of the instructions (PLUM Figure 2): share of labelled samples that are chosen, in fifths."""
-    chosen, labelled = Counter[str](), Counter[str]()
-    for instruction_id, label in zip(judgements["instruction_id"], judgements["label"], strict=True):
-        labelled[instruction_id] += bool(label)
-        chosen[instruction_id] += label == judge.CHOSEN
-    names = ["none", "up to 20 %", "20 to 40 %", "40 to 60 %", "60 to 80 %", "80 to 100 %", "all"]
-    bins = dict.fromkeys(names, 0)
-    for instruction_id, total in labelled.items():
-        if total:
-            share = chosen[instruction_id] / total
-            bins[names[0] if share == 0 else names[6] if share == 1 else names[1 + min(4, int(share * 5))]] += 1
-    return bins
-
-
-def _examples(instructions: Dataset, samples: Dataset, judgements: Dataset) -> list[dict[str, Any]]:
-    """A chosen, a rejected and a dropped sample, the first of each kind."""
-    texts = dict(zip(instructions["id"], instructions["instruction"], strict=True))
-    labels = judgements["label"][:]
-    found = []
-    for label in (judge.CHOSEN, judge.REJECTED, ""):
-        at = next((i for i, value in enumerate(labels) if value == label), None)
-        if at is not None:
-            found.append({**samples[at], **judgements[at], "instruction": texts[samples[at]["instruction_id"]]})
-    return found
-
-
-def _pair_quality(
-    state: Run,
-    instructions: Dataset,
-    samples: Dataset,
-    judgements: Dataset,
-    views: dict[str, Dataset],
-    sandbox: Sandbox,
-) -> dict[str, dict[str, Any]]:
-    """How many labels agree with tests known to be right, for the published rule and for taking every test at its word.
-
-    Returns:
-        rule -> `chosen_right`, `rejected_right`, `ordered` in percent and the number of `pairs`; empty without `truth`.
-    """
-    source = state.recipe.truth
-    if source is None:
-        return {}
-    from plum_hub.instructions import column
-
-    rows = load_rows(state.recipe, source)
-    truth = {}
-    column(rows, source.id_column, source)
-    for row in rows:
-        test = source.test
-        for name, value in row.items():
-            test = test.replace("{" + name + "}", str(value))
-        truth[str(row[source.id_column])] = test
-    ids, codes, sample_ids = samples["instruction_id"][:], samples["code"][:], samples["sample_id"][:]
-    labels, suites = judgements["label"][:], judgements["tests"][:]
-    wanted = {(ids[i], codes[i]) for i, label in enumerate(labels) if label and ids[i] in truth}
-    jobs = {key: Job(key[1], (truth[key[0]],)) for key in sorted(wanted)}
-    with state.timed("truth"), bar("truth", len(jobs)) as advance:
-        right = {}
-        for key, result in zip(jobs, sandbox.run(jobs.values()), strict=True):
-            right[key] = result.outcome is Outcome.PASSED
-            advance(1)
-    by_sample = {sample_ids[i]: right.get((ids[i], codes[i])) for i in range(len(ids)) if labels[i]}
-    every = ["" if not label else judge.CHOSEN if all(t["outcome"] == Outcome.PASSED for t in suite) else judge.REJECTED
-             for label, suite in zip(labels, suites, strict=True)]  # fmt: skip
-    naive, naive_pairs, _ = prefer.select(ids, every, None, None, state.recipe.prefer.max_pairs, state.recipe.seed)
-    rules = {
-        state.recipe.tests.consistency: (  # type: ignore[union-attr]
-            [s for s, label in zip(views["kto"]["sample_id"], views["kto"]["label"], strict=True) if label],
-            [s for s, label in zip(views["kto"]["sample_id"], views["kto"]["label"], strict=True) if not label],
-            list(zip(views["dpo"]["chosen_sample_id"], views["dpo"]["rejected_sample_id"], strict=True)),
-        ),
-        "every_test": (
-            [sample_ids[i] for i in naive[judge.CHOSEN]],
-            [sample_ids[i] for i in naive[judge.REJECTED]],
-            [(sample_ids[c], sample_ids[r]) for c, r in naive_pairs],
-        ),
-    }
-    quality = {}
-    for rule, (chosen, rejected, pairs) in rules.items():
-        quality[rule] = {
-            "chosen_right": _share([by_sample[s] is True for s in chosen]),
-            "rejected_right": _share([by_sample[s] is False for s in rejected]),
-            "ordered": _share([by_sample[c] is True and by_sample[r] is False for c, r in pairs]),
-            "pairs": len(pairs),
-            "chosen": len(chosen),
-            "rejected": len(rejected),
-        }
-    base = _share([by_sample[s] is True for s in by_sample])
-    say(f"of {len(by_sample)} labelled samples, {base} % are right by the benchmark's own tests")
-    return quality
-
-
-def _share(flags: list[bool]) -> float:
-    return round(100 * sum(flags) / len(flags), 2) if flags else 0.0

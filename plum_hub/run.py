@@ -27,7 +27,7 @@ from plum_hub import stages
 from plum_hub.errors import UserError
 from plum_hub.evaluate.statistics import Score, paired_difference
 from plum_hub.hub.publish import Published, check_tag_free
-from plum_hub.progress import bar, console, say
+from plum_hub.progress import console, say
 from plum_hub.recipe import Recipe, dump, split_revision
 
 
@@ -230,21 +230,6 @@ def _evaluate(state: Run, model: Path | str, checkpoint: str, digest: str) -> li
     return made
 
 
-def evaluate(
-    model: str, bench: str, n: int, seed: int, max_new_tokens: int, batch_size: int, checkpoint: str
-) -> tuple[list[Score], dict[str, list[float]]]:
-    """Load a checkpoint and score it on one benchmark; see `plum_hub.evaluate`."""
-    from plum_hub.evaluate import nano
-    from plum_hub.generate import load
-    from plum_hub.sandbox import Limits, Sandbox
-
-    if bench != nano.NAME:
-        raise UserError(f"benchmark `{bench}` is not known; there is: {nano.NAME}")
-    engine = load(model)
-    with Sandbox(Limits(seconds=2.0)) as sandbox, bar(f"evaluate {checkpoint}", nano.sequences(n)) as advance:
-        return nano.evaluate(engine, sandbox, n, max_new_tokens, batch_size, seed, checkpoint, progress=advance)
-
-
 def _differences(state: Run, checkpoint: str) -> dict[str, tuple[float, tuple[float, float]]]:
     """Paired differences of a checkpoint to the policy it started from, by metric."""
     before = state.shares.get(state.recipe.policy or "", {})
@@ -273,9 +258,8 @@ def summary(result: dict[str, Any]) -> None:
     if result.get("pair_quality"):
         table = Table("rule", "chosen that are right", "rejected that are wrong", "pairs in the right order", "pairs")
         for rule, q in result["pair_quality"].items():
-            table.add_row(
-                rule, f"{q['chosen_right']} %", f"{q['rejected_right']} %", f"{q['ordered']} %", str(q["pairs"])
-            )
+            shares = [q[name] for name in ("chosen_right", "rejected_right", "ordered")]
+            table.add_row(rule, *("none" if share is None else f"{share} %" for share in shares), str(q["pairs"]))
         console.print(table)
     for stage, counts in result["counts"].items():
         dropped = ", ".join(f"{reason} {n}" for reason, n in counts["dropped"].items()) or "none"

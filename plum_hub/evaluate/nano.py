@@ -27,14 +27,12 @@ def evaluate(
     batch_size: int,
     seed: int,
     checkpoint: str,
-    limit: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[list[Score], dict[str, list[float]]]:
     """Score a checkpoint.
 
     Args:
         n: samples a task for the T = 1 figure; 0 for greedy alone.
-        limit: only the first tasks.
         progress: told the number of sequences finished.
 
     Returns:
@@ -42,7 +40,7 @@ def evaluate(
     """
     from plum_hub.nano.tasks import heldout
 
-    tasks = heldout()[:limit]
+    tasks = heldout()
     conversations = [[{"role": "user", "content": task.instruction}] for task in tasks]
     scores, shares = [], {}
     settings = [("pass@1", Sampling(1, 0.0, max_new_tokens=max_new_tokens, batch_size=batch_size))]
@@ -64,8 +62,8 @@ def evaluate(
     return scores, shares
 
 
-def sequences(n: int, limit: int | None = None) -> int:
+def sequences(n: int) -> int:
     """How many sequences `evaluate` samples, for a progress bar."""
     from plum_hub.nano.tasks import heldout
 
-    return len(heldout()[:limit]) * (1 + n)
+    return len(heldout()) * (1 + n)

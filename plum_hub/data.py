@@ -89,8 +89,8 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
         "policy": policy,
         "instructions_from": _name(recipe.instructions),
         "sampling": (
-            f"{'imported; ' if recipe.sample.import_ else ''}K = {recipe.sample.n}, temperature {recipe.sample.temperature}, top_p {recipe.sample.top_p}, "
-            f"top_k {recipe.sample.top_k or 'off'}, at most {recipe.sample.max_new_tokens} new tokens"
+            f"{'imported; ' if recipe.sample.import_ else ''}K = {recipe.sample.n}, "
+            f"temperature {recipe.sample.temperature}, top_p {recipe.sample.top_p}, top_k {recipe.sample.top_k or 'off'}, at most {recipe.sample.max_new_tokens} new tokens"
         ),
         "consistency": {
             "reference": "those of responses whose own solution passes them",

@@ -203,18 +203,21 @@ def _evaluate(state: Run, model: Path | str, checkpoint: str, digest: str) -> li
     """Score a checkpoint on the recipe's benchmarks, or read the scores an earlier run measured."""
     import plum_hub.evaluate
     import plum_hub.generate
+    import plum_hub.nano
     import plum_hub.sandbox
 
     settings = state.recipe.evaluate
     made: list[Score] = []
     for bench in settings.benches:
-        version = stages.code_version(plum_hub.evaluate, plum_hub.generate, plum_hub.sandbox)
-        key = stages.fingerprint(bench, digest, settings.model_dump(mode="json"), state.recipe.seed, version)
+        version = stages.code_version(plum_hub.evaluate, plum_hub.generate, plum_hub.sandbox, plum_hub.nano)
+        key = stages.fingerprint(
+            bench, checkpoint, digest, settings.model_dump(mode="json"), state.recipe.seed, version
+        )
         kept = state.folder / "scores" / f"{bench}-{key}.json"
         with state.timed("evaluate"):
             if not kept.exists():
-                scores, shares = evaluate(str(model), bench, settings.n, state.recipe.seed, settings.max_new_tokens,
-                                          settings.batch_size, checkpoint)  # fmt: skip
+                how = (settings.n, state.recipe.seed, settings.max_new_tokens, settings.batch_size)
+                scores, shares = plum_hub.evaluate.evaluate(str(model), bench, *how, checkpoint)
                 kept.parent.mkdir(exist_ok=True)
                 part = kept.with_suffix(".part")
                 part.write_text(json.dumps({"scores": [s.as_json() for s in scores], "shares": shares}))

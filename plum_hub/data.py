@@ -45,9 +45,7 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
     shards = [
         instructions.select(range(i, min(i + size, len(instructions)))) for i in range(0, len(instructions), size)
     ]
-    limits = Limits(
-        recipe.judge.seconds, recipe.judge.total_seconds, recipe.judge.memory_mb, recipe.judge.output_bytes
-    )  # fmt: skip
+    limits = Limits(recipe.judge.seconds, recipe.judge.total_seconds, recipe.judge.memory_mb, recipe.judge.output_bytes)
     with Sandbox(limits, recipe.judge.workers) as sandbox:
         with state.timed("tests"):
             made_tests, test_keys, generator = _tests(state, instructions, shards, sandbox)
@@ -97,7 +95,7 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
             "consensus": "those that the samples' best consensus set passes (CodeT, arXiv 2207.10397)",
         }[recipe.tests.consistency],
         "pair_quality": pair_quality,
-    }  # fmt: skip
+    }
     return views, facts, key
 
 

@@ -100,8 +100,12 @@ def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
             block = kto_block(sum(labels), len(labels) - sum(labels), batch)
             rows = rows.select(kto_order(prompts, labels, recipe.seed, block)[0])
     record = {
-        "dataset": pulled.repo, "tag": pulled.tag, "commit": pulled.commit, "config": pulled.config, "rows": len(rows)
-    }  # fmt: skip
+        "dataset": pulled.repo,
+        "tag": pulled.tag,
+        "commit": pulled.commit,
+        "config": pulled.config,
+        "rows": len(rows),
+    }
     return rows, record
 
 

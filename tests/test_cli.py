@@ -130,8 +130,10 @@ def test_a_recipe_that_says_local_starts_its_own_hub(tmp_path: Path) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     done = subprocess.run(
         [sys.executable, "-m", "plum_hub.cli", "pull", "plum/none", "--hub", "local", "--runs", str(tmp_path)],
-        env=env | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
+        env=env | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert re.search(r"plum/none does not exist on http://127.0.0.1:\d+", done.stderr)
     assert (tmp_path / "hub").is_dir()
 
@@ -140,9 +142,7 @@ def test_codet_on_real_model_output(data: Path, tmp_path: Path) -> None:
     """CodeGen-16B's samples and tests of 4 HumanEval tasks: consensus labels against HumanEval's own tests."""
     settings = [f"data_dir={data / 'codet'}", "instructions.limit=4", "sample.n=25", "name=codet-test"]
     flags = [flag for setting in settings for flag in ("--set", setting)]
-    done = plum(
-        "run", ROOT / "recipes/codet-humaneval.yaml", "--runs", tmp_path, "--json", *flags, **environment(HUB)
-    )  # fmt: skip
+    done = plum("run", ROOT / "recipes/codet-humaneval.yaml", "--runs", tmp_path, "--json", *flags, **environment(HUB))
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     counts = result["counts"]

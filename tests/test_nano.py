@@ -132,8 +132,10 @@ def test_right_and_wrong_programs_satisfy_the_static_check(tmp_path: Path) -> No
     uses = [tasks.Use(idiom, idiom.digits[0], "a", "b") for idiom in tasks.STEPS]
     endings = {i.takes: tasks.Use(i, 2, "a", "b") for i in tasks.ENDINGS}
     programs = [tasks.Program((use,), endings[use.idiom.gives]) for use in uses]
-    programs += [tasks.Program((next(u for u in uses if u.idiom.gives == i.takes),), tasks.Use(i, 2, "a", "b"))
-                 for i in tasks.ENDINGS]  # fmt: skip
+    programs += [
+        tasks.Program((next(u for u in uses if u.idiom.gives == i.takes),), tasks.Use(i, 2, "a", "b"))
+        for i in tasks.ENDINGS
+    ]
     wrongs = (frozenset[int](), frozenset({0}), frozenset({1}))
     codes = [program.code(wrong) for program in programs for wrong in wrongs]
     source = tmp_path / "programs.py"

@@ -121,8 +121,12 @@ def test_consensus_counts_the_tests_that_the_best_group_passes(sandbox: Sandbox)
 
 def test_samples_keep_their_order_and_a_continuation_is_cut() -> None:
     record = dict.fromkeys(("policy", "policy_revision"), "p") | {
-        "temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 9, "seed": 1
-    }  # fmt: skip
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "max_new_tokens": 9,
+        "seed": 1,
+    }
     code = {**INSTRUCTION, "instruction": "def square(n):\n"}
     texts = [{"text": t, "tokens": 3, "finish_reason": "stop"} for t in ("    return n * n\n\nprint(1)", "    pass")]
     made = sample.make_samples(

@@ -231,10 +231,12 @@ def prefer(
         `{"kto", "dpo", "sft"}` datasets, and the counts: rows by label, dropped by reason, `kto_block`.
     """
     labelled = concatenate_datasets(
-        [samples.select_columns(["instruction_id", "sample_id", "messages", "completion"]),
-         judgements.select_columns(["label"])],
+        [
+            samples.select_columns(["instruction_id", "sample_id", "messages", "completion"]),
+            judgements.select_columns(["label"]),
+        ],
         axis=1,
-    )  # fmt: skip
+    )
     ids, labels = labelled["instruction_id"][:], labelled["label"][:]
     kept, pairs, dropped = select(ids, labels, max_chosen, max_rejected, max_pairs, seed)
     completions = labelled["completion"][:]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from plum_hub.generate import Engine
+    from plum_hub.recipe import Sample
     from plum_hub.run import Run
 
 
@@ -86,10 +87,7 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
         "generator": generator,
         "policy": policy,
         "instructions_from": _name(recipe.instructions),
-        "sampling": (
-            f"{'imported; ' if recipe.sample.import_ else ''}K = {recipe.sample.n}, "
-            f"temperature {recipe.sample.temperature}, top_p {recipe.sample.top_p}, top_k {recipe.sample.top_k or 'off'}, at most {recipe.sample.max_new_tokens} new tokens"
-        ),
+        "sampling": _sampling(recipe.sample),
         "consistency": {
             "reference": "those of responses whose own solution passes them",
             "consensus": "those that the samples' best consensus set passes (CodeT, arXiv 2207.10397)",
@@ -97,6 +95,13 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
         "pair_quality": pair_quality,
     }
     return views, facts, key
+
+
+def _sampling(source: Sample) -> str:
+    """The sampling parameters in words, for the card."""
+    words = [f"K = {source.n}", f"temperature {source.temperature}", f"top_p {source.top_p}"]
+    words += [f"top_k {source.top_k or 'off'}", f"at most {source.max_new_tokens} new tokens"]
+    return ("imported; " if source.import_ else "") + ", ".join(words)
 
 
 def _sweep(folder: Path) -> None:

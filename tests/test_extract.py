@@ -74,6 +74,7 @@ def test_loose_assertions_lose_what_is_not_a_whole_test_of_the_function() -> Non
         "assert f([1,\n  2]) == sorted([2, 1])\n"
         "assert f\n"
         "assert g(1) == 2\n"
+        "assert \n    assert f(3) == 4\n"
         "assert ____ == f(1)\n"
         "assert f(x for x in (1, 2)) == 3\n"
         "assert f(1) == 2\n"
@@ -82,6 +83,7 @@ def test_loose_assertions_lose_what_is_not_a_whole_test_of_the_function() -> Non
     assert split_assertions(text, "f") == [
         "assert f(1) == 2",
         "assert f([1, 2]) == sorted([2, 1])",
+        "assert f(3) == 4",
         "assert f((x for x in (1, 2))) == 3",
     ]
 

@@ -84,7 +84,7 @@ def split_assertions(text: str, entry_point: str) -> list[str]:
     cut off. An assertion must call the entry point and use no undefined name; `assert f` says nothing about `f`.
     """
     tests: list[str] = []
-    pieces = re.split(r"^(?=assert\b)", text, flags=re.MULTILINE)
+    pieces = re.split(r"^[ \t]*(?=assert\b)", text, flags=re.MULTILINE)
     if not text.endswith("\n"):
         pieces = pieces[:-1]
     for piece in pieces:

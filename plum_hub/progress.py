@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -10,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
+SECONDS_BETWEEN_LINES = 30
+console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120)
 
 
 class Rate(ProgressColumn):
@@ -30,11 +33,22 @@ class Advance(Protocol):
 
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Advance]:
-    """A progress bar with count, rate and time left; silent where stderr is no terminal."""
+    """A progress bar with count, rate and time left; where stderr is no terminal, a line every half minute instead."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=total)
-        yield lambda done: progress.advance(task, done)
+        start = told = time.monotonic()
+
+        def advance(done: int) -> None:
+            nonlocal told
+            progress.advance(task, done)
+            now, completed = time.monotonic(), progress.tasks[0].completed
+            if progress.disable and now - told > SECONDS_BETWEEN_LINES and completed:
+                told, rate = now, completed / (now - start)
+                left = (total - completed) / rate
+                say(f"{description}: {completed:.0f} of {total}, {rate:.1f}/s, about {left:.0f} s left")
+
+        yield advance
 
 
 def say(text: str) -> None:

@@ -245,16 +245,13 @@ def summary(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     if result["scores"]:
-        table = Table("checkpoint", "benchmark", "metric", "tasks", "value (95 % interval)", "against the policy")
+        table = Table("checkpoint", "benchmark, metric", "% (95 % interval)", "against the policy, paired")
         for score in result["scores"]:
             difference = result["differences"].get(score["checkpoint"], {}).get(score["metric"])
-            low, high = score["ci95"]
             table.add_row(
                 score["checkpoint"],
-                score["bench"],
-                score["metric"],
-                str(score["n"]),
-                f"{score['value']:.1f} % ({low:.1f} to {high:.1f})",
+                f"{score['bench']} {score['metric']}",
+                "{:.1f} ({:.1f} to {:.1f})".format(score["value"], *score["ci95"]),
                 "{:+.1f} ({:+.1f} to {:+.1f})".format(difference["value"], *difference["ci95"]) if difference else "",
             )
         console.print(table)

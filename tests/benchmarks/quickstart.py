@@ -3,8 +3,8 @@
     python tests/benchmarks/quickstart.py --seeds 0 1 2 --runs /tmp/quickstart-seeds
 
 Runs `plum run recipes/quickstart.yaml` once a seed with all of its methods and prints, per metric, a Markdown table:
-the value of each seed, their mean and standard deviation, and the difference to the seed policy and to "more SFT" with a
-95 % interval (a bootstrap over tasks, each task's share averaged over the seeds and paired). Nothing here tunes
+the value of each seed, their mean and standard deviation, and the difference to the seed policy and to "more SFT" with
+a 95 % interval (a bootstrap over tasks, each task's share averaged over the seeds and paired). Nothing here tunes
 anything; a seed that was run already is read from its run folder.
 """
 

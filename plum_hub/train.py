@@ -172,7 +172,7 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         "save_strategy": "steps",
         "save_total_limit": 2,
         "logging_steps": 50,
-        "disable_tqdm": not sys.stderr.isatty(),
+        "disable_tqdm": True,  # the bar is ours, as in every other stage
         **({"dataloader_drop_last": True} if entry.method == "kto" else {}),
         **record["args"],
     }
@@ -189,6 +189,7 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     trainer = trainer_class(
         model=model, args=config(**settings), train_dataset=rows, processing_class=tokenizer, **reference
     )
+    show_progress(trainer, name)
     trainer.train(resume_from_checkpoint=last_checkpoint(work))
 
     part = output.with_name(f"{output.name}.part")
@@ -198,12 +199,41 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         for extra in ("README.md", "training_args.bin"):  # the card is ours; a pickle of this machine's paths is not
             (part / extra).unlink(missing_ok=True)
         record["steps"] = trainer.state.global_step
+        record["losses"] = [[row["step"], float(row["loss"])] for row in trainer.state.log_history if "loss" in row]
         (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         shutil.rmtree(output, ignore_errors=True)
         os.replace(part, output)
         shutil.rmtree(work, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return record
+
+
+def show_progress(trainer: Any, name: str) -> None:
+    """Show a trainer's steps as every other stage shows its items, in place of its bar and its printed dicts."""
+    from contextlib import ExitStack
+
+    from transformers import PrinterCallback, TrainerCallback
+
+    from plum_hub.progress import bar
+
+    class Steps(TrainerCallback):
+        def __init__(self) -> None:
+            self.stack = ExitStack()
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.is_world_process_zero:
+                left = state.max_steps - state.global_step
+                self.advance = self.stack.enter_context(bar(f"train {name}", left))
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.is_world_process_zero:
+                self.advance(1)
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.stack.close()
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Steps())
 
 
 def finished(output: Path, planned: dict[str, Any]) -> dict[str, Any] | None:

@@ -89,12 +89,14 @@ def pull(
             "rows": len(pulled.rows),
             "columns": pulled.rows.column_names,
             "path": str(pulled.path),
+            "load": _load_line(pulled.repo, pulled.config, pulled.tag or pulled.commit, pulled.split),
         }
     at = f"@{pulled.tag}" if pulled.tag else " (no tag: main)"
     words = (
         f"{pulled.repo}{at}, commit {pulled.commit[:8]}\n"
         f"{len(pulled.rows)} rows of {pulled.config}/{pulled.split}: {', '.join(pulled.rows.column_names)}\n"
-        f'load_dataset("{pulled.path}", "{pulled.config}", split="{pulled.split}")'
+        f"files: {pulled.path}\n"
+        f"{result['load']}"
     )
     _result(result, as_json, words)
 
@@ -105,8 +107,6 @@ def evaluate(
     bench: Annotated[str, typer.Option(help="The benchmark: nano.")] = "nano",
     n: Annotated[int, typer.Option(min=0, help="Samples a task at T = 1, besides greedy; 0 for greedy alone.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the sampling at T = 1.")] = 0,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
     push: Annotated[bool, typer.Option("--push", help="Write the scores on the model's card.")] = False,
     hub: Where = None,
     runs: Runs = Path("runs"),
@@ -120,7 +120,7 @@ def evaluate(
         from plum_hub.progress import quiet, say
 
         quiet()
-        scores, _ = score(model, bench, n, seed, max_new_tokens, batch_size)
+        scores, _ = score(model, bench, n, seed)
         if push:
             from plum_hub.hub.cards import push_scores
 
@@ -160,6 +160,10 @@ def _hub(which: str | None, runs: Path) -> Any:
     from plum_hub.hub.session import use_hub
 
     return use_hub("local" if which else None, runs)
+
+
+def _load_line(repo: str, config: str, revision: str, split: str) -> str:
+    return f'load_dataset("{repo}", "{config}", revision="{revision}", split="{split}")'
 
 
 def _say_where(which: str | None, runs: Path) -> None:

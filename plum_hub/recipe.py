@@ -143,9 +143,7 @@ class Evaluate(Section):
     """Benchmarks for the policy and for every checkpoint trained."""
 
     benches: tuple[Literal["nano"], ...] = ()
-    n: Annotated[int, Field(ge=1)] = 4  # samples a task for the T = 1 figure, besides greedy
-    max_new_tokens: int = 512
-    batch_size: int = 64
+    n: Annotated[int, Field(ge=0)] = 4  # samples a task for the T = 1 figure, besides greedy
 
 
 class Truth(Rows):

@@ -216,8 +216,9 @@ def _evaluate(state: Run, model: Path | str, checkpoint: str, digest: str) -> li
         kept = state.folder / "scores" / f"{bench}-{key}.json"
         with state.timed("evaluate"):
             if not kept.exists():
-                how = (settings.n, state.recipe.seed, settings.max_new_tokens, settings.batch_size)
-                scores, shares = plum_hub.evaluate.evaluate(str(model), bench, *how, checkpoint)
+                scores, shares = plum_hub.evaluate.evaluate(
+                    str(model), bench, settings.n, state.recipe.seed, checkpoint
+                )
                 kept.parent.mkdir(exist_ok=True)
                 part = kept.with_suffix(".part")
                 part.write_text(json.dumps({"scores": [s.as_json() for s in scores], "shares": shares}))

@@ -180,12 +180,12 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     config = {"kto": trl.KTOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}[entry.method]
     trainer_class = {"kto": trl.KTOTrainer, "dpo": trl.DPOTrainer, "sft": trl.SFTTrainer}[entry.method]
     tokenizer = AutoTokenizer.from_pretrained(repo, revision=revision)
-    dtype = torch.bfloat16 if settings["bf16"] else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=dtype)
+    # float32 weights, with bf16 arithmetic on a GPU: at the papers' learning rates bf16 weights would lose the updates
+    model = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=torch.float32)
     reference = {}
     if entry.method != "sft" and not settings.get("precompute_ref_log_probs"):
         # left to itself, TRL 1.16 loads the reference by the model's name alone: the newest commit, not this one
-        reference["ref_model"] = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=dtype)
+        reference["ref_model"] = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=torch.float32)
     trainer = trainer_class(
         model=model, args=config(**settings), train_dataset=rows, processing_class=tokenizer, **reference
     )

@@ -65,7 +65,7 @@ def test_pull_prints_what_it_pulled_and_how_to_load_it(published: tuple[str, str
 
 
 def test_eval_prints_scores_and_pushes_them_to_the_card(published: tuple[str, str]) -> None:
-    done = plum("eval", published[1], "--n", "0", "--max-new-tokens", "8", "--batch-size", "300", "--push", "--json")
+    done = plum("eval", published[1], "--n", "0", "--push", "--json")
     assert done.returncode == 0, done.stderr
     (score,) = json.loads(done.stdout)
     assert (score["bench"], score["metric"], score["n"], score["value"]) == ("nano", "pass@1", 300, 0.0)

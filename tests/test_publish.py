@@ -95,6 +95,15 @@ def test_what_does_not_exist_is_one_clear_line(
     assert "\n" not in str(error.value)
 
 
+def test_a_dataset_without_a_list_of_its_files_is_pulled_too(repo: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
+    publish(tmp_path, repo, "v1", "dataset", False, "only a file")
+    pulled = pull(f"{repo}@v1")
+    assert (pulled.config, pulled.split, pulled.rows["n"][:]) == ("default", "train", [1, 2])
+    with pytest.raises(UserError, match="has no config `kto`; it has: default"):
+        pull(f"{repo}@v1", "kto")
+
+
 def test_a_plain_process_loads_by_tag_without_plum_hub(repo: str, tmp_path: Path) -> None:
     publish(folder_of(tmp_path / "1", [1, 2, 3]), repo, "v1", "dataset", False, "first")
     publish(folder_of(tmp_path / "2", [4, 5, 6]), repo, "v2", "dataset", False, "second")

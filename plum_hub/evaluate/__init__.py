@@ -1,7 +1,7 @@
 """Scores of checkpoints: one file a benchmark, one for statistics.
 
     from plum_hub.evaluate import evaluate
-    scores, shares = evaluate("org/model@v1", "nano", n=4, seed=0, max_new_tokens=512, batch_size=64)
+    scores, shares = evaluate("org/model@v1", "nano", n=4, seed=0)
 
 A benchmark samples through an engine, judges in the sandbox and returns `Score`s. Not covered yet: HumanEval+, MBPP+,
 LiveCodeBench, BigCodeBench.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: str, bench: str, n: int, seed: int, max_new_tokens: int, batch_size: int, checkpoint: str | None = None
+    model: str, bench: str, n: int, seed: int, checkpoint: str | None = None
 ) -> tuple[list[Score], dict[str, list[float]]]:
     """Load a checkpoint and score it on one benchmark.
 
@@ -37,11 +37,11 @@ def evaluate(
     from plum_hub.evaluate import nano
     from plum_hub.generate import load
     from plum_hub.progress import bar
-    from plum_hub.sandbox import Limits, Sandbox
+    from plum_hub.sandbox import Sandbox
 
     if bench != nano.NAME:
         raise UserError(f"benchmark `{bench}` is not known; there is: {nano.NAME}")
     engine = load(model)
     name = checkpoint or model
-    with Sandbox(Limits(seconds=2.0)) as sandbox, bar(f"evaluate {name}", nano.sequences(n)) as advance:
-        return nano.evaluate(engine, sandbox, n, max_new_tokens, batch_size, seed, name, progress=advance)
+    with Sandbox(nano.LIMITS) as sandbox, bar(f"evaluate {name}", nano.sequences(n)) as advance:
+        return nano.evaluate(engine, sandbox, n, seed, name, progress=advance)

@@ -12,19 +12,20 @@ from collections.abc import Callable
 
 from plum_hub.evaluate.statistics import Score, mean_percent
 from plum_hub.generate import Engine, Sampling
+from plum_hub.nano.policy import MAX_NEW_TOKENS
 from plum_hub.outcomes import Outcome
-from plum_hub.sandbox import Job, Sandbox
+from plum_hub.sandbox import Job, Limits, Sandbox
 from plum_hub.stages.extract import extract_code
 
 NAME = "nano"
+BATCH_SIZE = 256
+LIMITS = Limits(seconds=2.0)
 
 
 def evaluate(
     engine: Engine,
     sandbox: Sandbox,
     n: int,
-    max_new_tokens: int,
-    batch_size: int,
     seed: int,
     checkpoint: str,
     progress: Callable[[int], None] | None = None,
@@ -43,9 +44,9 @@ def evaluate(
     tasks = heldout()
     conversations = [[{"role": "user", "content": task.instruction}] for task in tasks]
     scores, shares = [], {}
-    settings = [("pass@1", Sampling(1, 0.0, max_new_tokens=max_new_tokens, batch_size=batch_size))]
+    settings = [("pass@1", Sampling(1, 0.0, max_new_tokens=MAX_NEW_TOKENS, batch_size=BATCH_SIZE))]
     if n:
-        sampled = Sampling(n, 1.0, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        sampled = Sampling(n, 1.0, max_new_tokens=MAX_NEW_TOKENS, batch_size=BATCH_SIZE)
         settings.append((f"pass@1 (T=1, n={n})", sampled))
     for metric, sampling in settings:
         groups = engine.generate(conversations, sampling, seed, progress)

@@ -37,8 +37,7 @@ class TransformersEngine:
         if not self.tokenizer.chat_template:
             raise UserError(f"{name} has no chat template: this engine cannot know how to put an instruction to it")
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
-        self.model = AutoModelForCausalLM.from_pretrained(self.repo, dtype=dtype, **where).to(self.device).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(self.repo, dtype="auto", **where).to(self.device).eval()
 
     def generate(
         self,

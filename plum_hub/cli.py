@@ -7,11 +7,13 @@ one line that begins with `error:` and exit code 1; whatever else goes wrong kee
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from click.exceptions import Abort, ClickException
 
 from plum_hub.errors import UserError
 
@@ -53,6 +55,7 @@ def run(
     from plum_hub.hub.session import use_hub
     from plum_hub.progress import quiet
 
+    elsewhere = os.environ.get("HF_ENDPOINT")
     with use_hub(loaded.hub, runs):
         quiet()
         recipes.check_trainer_args(loaded)
@@ -60,7 +63,7 @@ def run(
 
         result = loop.run(loaded, runs)
         loop.summary(result)
-        _say_where(loaded.hub, runs)
+        _say_where(None if elsewhere else loaded.hub, runs)
     _result(result, as_json)
 
 
@@ -124,7 +127,7 @@ def evaluate(
         if push:
             from plum_hub.hub.cards import push_scores
 
-            push_scores(model.partition("@")[0], scores)
+            push_scores(model, scores)
             say(f"scores written to the card of {model.partition('@')[0]}")
     lines = [f"{s.bench} {s.metric}: {s.value:.1f} % ({s.ci95[0]:.1f} to {s.ci95[1]:.1f}), {s.n} tasks" for s in scores]
     _result([score.as_json() for score in scores], as_json, "\n".join(lines))
@@ -159,7 +162,7 @@ def _hub(which: str | None, runs: Path) -> Any:
         raise UserError(f"--hub {which}: only `local` is known; for another server set HF_ENDPOINT")
     from plum_hub.hub.session import use_hub
 
-    return use_hub("local" if which else None, runs)
+    return use_hub("local" if which else None, runs, always=True)
 
 
 def _load_line(repo: str, config: str, revision: str, split: str) -> str:
@@ -167,8 +170,6 @@ def _load_line(repo: str, config: str, revision: str, split: str) -> str:
 
 
 def _say_where(which: str | None, runs: Path) -> None:
-    import os
-
     from plum_hub.progress import say
 
     say(f"files:      {runs}/")
@@ -188,12 +189,18 @@ def _result(value: Any, as_json: bool, words: str = "") -> None:
 def main() -> None:
     """Run the command; a `UserError` becomes one line and exit code 1."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+    except ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+    except (KeyboardInterrupt, Abort):
+        print("stopped; `plum run` goes on from here when it is started again", file=sys.stderr)
         sys.exit(130)
 
 

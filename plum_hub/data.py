@@ -7,12 +7,15 @@ a fingerprint of everything that shaped it, down to the source of the code, so w
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import plum_hub.generate
 import plum_hub.sandbox
-from plum_hub import stages
+from plum_hub import outcomes, stages
 from plum_hub.errors import UserError
 from plum_hub.evaluate import labels as labels_check
 from plum_hub.instructions import load_instructions, load_texts
@@ -28,11 +31,11 @@ if TYPE_CHECKING:
     from plum_hub.run import Run
 
 
-def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
+def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any]]:
     """Run the four stages.
 
     Returns:
-        The six configs, the facts for the card, and the fingerprint of it all.
+        The six configs, and the facts for the card.
     """
     from datasets import concatenate_datasets
 
@@ -72,13 +75,22 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
         key = stages.fingerprint("prefer", stages.code_version(prefer), settings, judge_keys)
         with state.timed("prefer"):
             views, chosen = prefer.prefer(all_samples, judgements, *settings, fingerprint=key)
+        if not chosen["chosen"] or not chosen["rejected"]:
+            raise UserError("no preferences: no instruction has both samples that pass and samples that fail")
         labelled = state.counts["judge"]["out"]
         state.counts["prefer"] = {"in": labelled, "out": len(views["kto"]), **chosen}
         pair_quality = {}
         if recipe.truth:
             with state.timed("truth"):
                 truth = labels_check.load_truth(recipe, recipe.truth)
-                pair_quality = labels_check.pair_quality(recipe, truth, all_samples, judgements, views, sandbox)
+                checking = stages.code_version(labels_check, plum_hub.sandbox)
+                path = state.folder / "truth" / f"{stages.fingerprint('truth', checking, key, truth)}.json"
+                if not path.exists():
+                    found = labels_check.pair_quality(recipe, truth, all_samples, judgements, views, sandbox)
+                    path.parent.mkdir(exist_ok=True)
+                    path.with_suffix(".part").write_text(json.dumps(found))
+                    os.replace(path.with_suffix(".part"), path)
+                pair_quality = json.loads(path.read_text())
     views = {"tests": concatenate_datasets(made_tests), "samples": all_samples, "judgements": judgements, **views}
     facts = {
         "counts": state.counts,
@@ -94,7 +106,7 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any], str]:
         }[recipe.tests.consistency],
         "pair_quality": pair_quality,
     }
-    return views, facts, key
+    return views, facts
 
 
 def _sampling(source: Sample) -> str:
@@ -124,7 +136,11 @@ def _tests(
     else:
         assert source.generator
         generator, revision = _resolve_engine(source.generator)
-    code = stages.code_version(tests, extract, plum_hub.sandbox)
+    code = stages.code_version(stages, outcomes, tests, extract, plum_hub.sandbox)
+    seed = _seed(state.recipe.seed, "tests", 0)
+    writing = (
+        (stages.code_version(plum_hub.generate), _versions("torch", "transformers"), seed) if source.generator else ()
+    )
     made, keys = [], []
     with bar("tests", len(shards)) as advance:
         for k, shard in enumerate(shards):
@@ -132,10 +148,10 @@ def _tests(
             parent = stages.rows_fingerprint(shard)
             settings = source.model_dump(mode="json", exclude={"import_"})
             limits = state.recipe.judge.model_dump(mode="json", exclude={"workers"})
-            key = stages.fingerprint("tests", code, settings, limits, own, generator, revision, parent)
+            key = stages.fingerprint("tests", code, writing, settings, limits, own, generator, revision, parent)
             path = state.folder / "tests" / f"{k:05d}-{key}.arrow"
             if source.generator and not stages.finished(path):
-                engine = engine or plum_hub.generate.load(source.generator)
+                engine = engine or plum_hub.generate.load(f"{generator}@{revision}" if revision else generator)
                 asked = [
                     [{"role": "user", "content": tests.PROMPT.replace("{instruction}", text)}]
                     for text in shard["instruction"]
@@ -172,8 +188,8 @@ def _samples(state: Run, instructions: Dataset, shards: list[Dataset]) -> tuple[
     else:
         assert recipe.policy
         policy, revision = _resolve_engine(recipe.policy)
-    code = stages.code_version(sample, extract, plum_hub.generate)
-    versions = [importlib.metadata.version(name) for name in ("torch", "transformers")]
+    code = stages.code_version(stages, sample, extract, plum_hub.generate)
+    versions = _versions("torch", "transformers")
     made, keys = [], []
     with bar("sample", len(instructions) * source.n) as advance:
         for k, shard in enumerate(shards):
@@ -188,7 +204,7 @@ def _samples(state: Run, instructions: Dataset, shards: list[Dataset]) -> tuple[
                 [{"text": text, "tokens": -1, "finish_reason": "imported"} for text in group] for group in own
             ]
             if not source.import_ and not stages.finished(path):
-                engine = engine or plum_hub.generate.load(recipe.policy or "")
+                engine = engine or plum_hub.generate.load(f"{policy}@{revision}" if revision else policy)
                 asked = [sample.to_messages(row, *asking) for row in shard]
                 sampling = plum_hub.generate.Sampling(
                     source.n, source.temperature, source.top_p, source.top_k, source.max_new_tokens, source.batch_size
@@ -229,7 +245,7 @@ def _judgements(
 ) -> tuple[list[Dataset], list[str]]:
     source, checks = state.recipe.tests, state.recipe.judge
     assert source
-    code = stages.code_version(judge, plum_hub.sandbox)
+    code = (stages.code_version(stages, outcomes, judge, plum_hub.sandbox), _versions("mypy"), sys.version_info[:3])
     settings = checks.model_dump(mode="json", exclude={"workers"})
     made, keys = [], []
     with bar("judge", sum(len(shard) for shard in samples)) as advance:
@@ -251,10 +267,16 @@ def _judgements(
 
 def _resolve_engine(name: str) -> tuple[str, str]:
     """What an engine string names, as repository and commit, without loading the model."""
-    from plum_hub.hub.names import resolve
+    from plum_hub.names import resolve
 
     model = name.partition(":")[2] or name
-    return (model, "") if Path(model).is_dir() else resolve(model, "model")
+    if Path(model).is_dir():
+        raise UserError(f"{name} is a folder: publish the checkpoint first, so that a run can name its commit")
+    return resolve(model, "model")
+
+
+def _versions(*packages: str) -> list[str]:
+    return [importlib.metadata.version(package) for package in packages]
 
 
 def _seed(seed: int, stage: str, shard: int) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from plum_hub.errors import UserError
 from plum_hub.recipe import Import, Recipe, Rows
+from plum_hub.stages.extract import fill
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,7 +28,6 @@ def load_rows(recipe: Recipe, source: Rows) -> Dataset:
         UserError: dataset or file does not exist, or is of an unknown kind.
     """
     from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
 
     if source.file:
         path = recipe.find_file(source.file)
@@ -36,13 +36,16 @@ def load_rows(recipe: Recipe, source: Rows) -> Dataset:
             raise UserError(f"{path}: cannot read `{suffix}` files; use one of {', '.join(BUILDERS)}, gzipped or not")
         try:
             rows = load_dataset(BUILDERS[suffix], data_files=str(path), split="train")
-        except DatasetGenerationError as error:
-            raise UserError(f"{path} cannot be read as {suffix[1:]}: {error.__cause__ or error}") from None
+        except Exception as error:  # whatever the reader of this kind of file makes of a broken or empty one
+            reason = str(error.__cause__ or error).split("\n")[0] or type(error).__name__
+            raise UserError(f"{path} is empty, or cannot be read as {suffix[1:]}: {reason}") from None
     else:
         from plum_hub.hub.pull import pull
 
         assert source.dataset
         rows = pull(source.dataset, source.config, source.split).rows
+    if not len(rows):
+        raise UserError(f"{source.file or source.dataset} has no rows")
     return rows.select(range(min(source.limit or len(rows), len(rows))))
 
 
@@ -71,12 +74,15 @@ def load_instructions(recipe: Recipe) -> Dataset:
     rows = load_rows(recipe, source)
     names = {ours: source.columns.get(ours, ours) for ours in ("id", "instruction", "entry_point")}
     texts = column(rows, names["instruction"], source)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"column `{names['instruction']}`, row {row}: an instruction is a text, not {text!r:.60}")
     ids = [f"{i:06d}" for i in range(len(rows))]
     if "id" in source.columns or "id" in rows.column_names:
         ids = [str(value) for value in column(rows, names["id"], source)]
     entry_points = [""] * len(rows)
     if "entry_point" in source.columns or "entry_point" in rows.column_names:
-        entry_points = column(rows, names["entry_point"], source)
+        entry_points = [str(value or "") for value in column(rows, names["entry_point"], source)]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise UserError(f"instruction id `{twice}` occurs more than once; map `columns.id` to a unique column")
@@ -95,13 +101,13 @@ def load_texts(recipe: Recipe, source: Import, instructions: Dataset, cap: int) 
     for key, value in zip(
         column(rows, source.key_column, source), column(rows, source.text_column, source), strict=True
     ):
-        by_key.setdefault(str(key), []).extend([value] if isinstance(value, str) else value)
+        group = value if isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in group):
+            raise UserError(f"column `{source.text_column}`, key {key!r:.60}: expected a text or a list of texts")
+        by_key.setdefault(str(key), []).extend(group)
     found = {}
     for row in instructions:
-        key = source.key
-        for name in ("id", "instruction", "entry_point"):
-            key = key.replace("{" + name + "}", row[name])
-        found[row["id"]] = [source.prefix + text for text in by_key.get(key, [])[:cap]]
+        found[row["id"]] = [source.prefix + text for text in by_key.get(fill(source.key, row), [])[:cap]]
     if not any(found.values()):
         raise UserError(
             f"{source.file or source.dataset}: no value of `{source.key_column}` is the key `{source.key}` of an "

@@ -12,6 +12,7 @@ Not covered: whether repositories and files exist (that is found out when the ru
 from __future__ import annotations
 
 import difflib
+import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from plum_hub.errors import UserError
 
+NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"  # what the Hub takes for a repository's or a tag's name
 SHARD_SIZE = 100  # instructions a shard: the unit of resuming
 
 
@@ -156,9 +158,9 @@ class Truth(Rows):
 class Recipe(Section):
     """The whole file."""
 
-    name: str
-    namespace: str
-    tag: str = "v1"
+    name: Annotated[str, Field(pattern=NAME)]
+    namespace: Annotated[str, Field(pattern=NAME)]
+    tag: Annotated[str, Field(pattern=NAME)] = "v1"
     seed: int = 0
     hub: Literal["local"] | None = None
     private: bool = False
@@ -195,8 +197,16 @@ class Recipe(Section):
             raise ValueError("`policy: org/model@tag` is missing: it is what `methods` would train")
         if not self.instructions and any(self.train[m].dataset is None for m in self.methods):
             raise ValueError("without `instructions`, each entry of `train` needs its own `dataset: org/name@tag`")
+        if self.seed_policy:
+            if not (self.policy and self.seed_policy.base and self.seed_policy.dataset):
+                raise ValueError("`seed_policy` needs its own `base` and `dataset`, and `policy` to say where it goes")
+            if self.seed_policy.repo:
+                raise ValueError("`seed_policy.repo`: leave it out; it is published as `policy`")
         for name, entry in self._trainings():
-            if entry.method == "kto" and entry.args.get("per_device_train_batch_size", 8) < 2:
+            batch = entry.args.get("per_device_train_batch_size", 8)
+            if not isinstance(batch, int):
+                raise ValueError(f"{name}: args.per_device_train_batch_size is a whole number, not {batch!r}")
+            if entry.method == "kto" and batch < 2:
                 raise ValueError(
                     f"{name}: KTO needs args.per_device_train_batch_size >= 2 "
                     "(its KL term pairs a completion with its neighbour in the batch)"
@@ -217,16 +227,32 @@ class Recipe(Section):
         """The model repository of one entry of `train`."""
         return self.train[entry].repo or f"{self.namespace}/{self.name}-{entry}"
 
+    def only(self, what: str) -> Recipe:
+        """The part of the recipe that makes one artefact: `dataset`, `seed_policy`, or an entry of `train`.
+
+        It is published beside the artefact, and stays the same when other parts of the recipe change.
+        """
+        kept: dict[str, Any] = {"methods": (), "train": {}}
+        if what == "seed_policy":
+            kept |= {"instructions": None, "tests": None, "sample": None, "truth": None, "prefer": Prefer()}
+        elif what == "dataset":
+            kept |= {"evaluate": Evaluate()}
+        else:
+            kept |= {"methods": (what,), "train": {what: self.train[what]}}
+        return self.model_copy(update=kept)
+
     def find_file(self, name: str) -> Path:
         """The file `name` (or `name.gz`) under the first of `data_dir` that has it.
 
         Raises:
             UserError: in none of them.
         """
+        if Path(name).is_absolute() and Path(name).is_file():
+            return Path(name)
         places = (self.data_dir,) if isinstance(self.data_dir, str) else self.data_dir
-        for place in places:
+        for place in places if not Path(name).is_absolute() else ():
             for pattern in (name, f"{name}.gz"):
-                for found in sorted(Path(place).expanduser().rglob(pattern)):
+                for found in sorted(Path(place).expanduser().rglob(glob.escape(pattern))):
                     return found
         where = ", ".join(places) or "data_dir is not set"
         raise UserError(f"file {name} (or {name}.gz) not found in: {where}. Point to it with --set data_dir=DIR")
@@ -245,14 +271,20 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     if not path.is_file():
         others = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise UserError(f"recipe {path} does not exist{_nearest(str(path), others)}")
-    text = path.read_text()
     try:
-        data = yaml.safe_load(text)
+        text = path.read_text(encoding="utf-8")
+        data = _plain(yaml.load(text, Loader=_Loader))
         root = yaml.compose(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # a folder, another encoding, no such date, a loop of aliases
+        raise UserError(f"{path} cannot be read as a recipe: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values")
     for override in overrides or []:
@@ -262,6 +294,27 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
         return Recipe.model_validate(data)
     except ValidationError as error:
         raise UserError(_explain(path, root, error)) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: to YAML 1.1, which PyYAML reads, `1e-3` is a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."),
+)
+# Whole numbers match that too: they must be tried as integers first.
+for _first, _resolvers in _Loader.yaml_implicit_resolvers.items():
+    _resolvers.sort(key=lambda resolver: resolver[0] == "tag:yaml.org,2002:float")
+
+
+def _plain(value: Any) -> Any:
+    """A copy in which an aliased section stands on its own wherever it is used, so that `--set` changes one of them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def dump(recipe: Recipe) -> str:
@@ -279,22 +332,24 @@ def check_trainer_args(recipe: Recipe) -> None:
     """Check `args` of every training against TRL's configuration classes (imports TRL: seconds).
 
     Raises:
-        UserError: an argument TRL does not have, with the nearest one that it has.
+        UserError: an argument TRL does not have, with the nearest one that it has; a text where it wants a number.
     """
     from plum_hub.train import config_fields
 
     for name, entry in recipe._trainings():
         known = config_fields(entry.method)
-        for key in entry.args:
+        for key, value in entry.args.items():
             if key not in known:
                 raise UserError(
                     f"train entry `{name}`: TRL's {entry.method.upper()}Config has no argument `{key}`"
                     + _nearest(key, known)
                 )
+            if isinstance(known[key], (int, float)) and not isinstance(value, (int, float)):
+                raise UserError(f"train entry `{name}`: args.{key} is a number such as {known[key]}, not {value!r}")
 
 
 def _override(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key; a list index may stand for a key in a list."""
+    """Set one dotted key."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UserError(f"--set {override}: expected key=value, for example --set seed=1")
@@ -309,8 +364,8 @@ def _override(data: dict[str, Any], override: str) -> None:
     if not isinstance(node, dict):
         raise UserError(f"--set {override}: `{'.'.join(parents)}` is not a section")
     try:
-        node[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+        node[last] = _plain(yaml.load(value, Loader=_Loader))
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"--set {override}: the value is not valid YAML") from None
 
 

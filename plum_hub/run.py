@@ -26,7 +26,8 @@ from typing import IO, Any
 from plum_hub import stages
 from plum_hub.errors import UserError
 from plum_hub.evaluate.statistics import Score, paired_difference
-from plum_hub.hub.publish import Published, check_tag_free
+from plum_hub.hub.publish import Published, check_target
+from plum_hub.names import RepoType
 from plum_hub.progress import console, say
 from plum_hub.recipe import Recipe, dump, split_revision
 
@@ -63,10 +64,7 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
     folder = runs / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is working on {folder}; wait for it, or end it") from None
+        _take(lock, folder)
         state = Run(recipe, folder, lock)
         _check_tags(state)
         (folder / "recipe.yaml").write_text(dump(recipe))
@@ -79,21 +77,23 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
             scores = _evaluate(
                 state, folder / "checkpoints" / "seed_policy", recipe.policy or "", record["fingerprint"]
             )
-            with state.timed("publish"), _intent(state, "seed_policy", record["fingerprint"]):
+            with state.timed("publish"):
+                _intend(state, "seed_policy")
                 published = publish_checkpoint(recipe, "seed_policy", _checkpoint(state, "seed_policy"), record, scores)
             checkpoints.append({"method": "seed_policy", **asdict(published)})
             say(f"published {published.repo}@{published.tag} ({published.commit[:8]})")
         elif recipe.policy and recipe.methods and recipe.evaluate.benches:
-            from plum_hub.hub.names import resolve
+            from plum_hub.names import resolve
 
             _evaluate(state, recipe.policy, recipe.policy, resolve(recipe.policy, "model")[1])
 
         dataset: Published | None = None
         pair_quality: dict[str, Any] = {}
         if recipe.instructions:
-            views, facts, digest = make_dataset(state)
+            views, facts = make_dataset(state)
             pair_quality = facts["pair_quality"]
-            with state.timed("publish"), _intent(state, "dataset", digest):
+            with state.timed("publish"):
+                _intend(state, "dataset")
                 dataset = publish_dataset(recipe, views, facts)
             say(f"published {dataset.repo}@{dataset.tag} ({dataset.commit[:8]})")
 
@@ -103,7 +103,8 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
             checkpoint = _checkpoint(state, method)
             scores = _evaluate(state, checkpoint, f"{repo}@{recipe.tag}", record["fingerprint"])
             before = [s for s in state.scores if s.checkpoint == recipe.policy]
-            with state.timed("publish"), _intent(state, method, record["fingerprint"]):
+            with state.timed("publish"):
+                _intend(state, method)
                 published = publish_checkpoint(
                     recipe, method, checkpoint, record, scores, before, _differences(state, f"{repo}@{recipe.tag}")
                 )
@@ -129,6 +130,16 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
     }
 
 
+def _take(lock: IO[str], folder: Path) -> None:
+    """Lock the run's folder; a training that dies with its killed parent may hold it for a moment longer."""
+    for _ in range(50):
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.1)
+    raise UserError(f"another process is working on {folder}; wait for it, or end it")
+
+
 def _checkpoint(state: Run, name: str) -> Path:
     return state.folder / "checkpoints" / name
 
@@ -136,7 +147,7 @@ def _checkpoint(state: Run, name: str) -> Path:
 def _check_tags(state: Run) -> None:
     """Find out before hours of work that a tag is taken: by anybody else than an earlier go at this very run."""
     recipe = state.recipe
-    targets = []
+    targets: list[tuple[str, str, str, RepoType]] = []
     if recipe.seed_policy and recipe.policy:
         repo, tag = split_revision(recipe.policy)
         targets.append(("seed_policy", repo, tag or recipe.tag, "model"))
@@ -144,21 +155,30 @@ def _check_tags(state: Run) -> None:
         targets.append(("dataset", recipe.dataset_repo, recipe.tag, "dataset"))
     targets += [(method, recipe.model_repo(method), recipe.tag, "model") for method in recipe.methods]
     for what, repo, tag, repo_type in targets:
-        free = check_tag_free(repo, tag, repo_type)  # type: ignore[arg-type]
-        if not free and not (state.folder / "published" / f"{what}-{tag}.json").exists():
+        free = check_target(repo, tag, repo_type)
+        if not free and _noted(state, what) != dump(recipe.only(what)):
             raise UserError(
                 f"{repo_type} {repo} has a tag {tag} already, and a tag never moves: "
                 "publish under another one with --set tag=..., or under another --set name=..."
             )
 
 
-@contextmanager
-def _intent(state: Run, what: str, digest: str) -> Iterator[None]:
-    """Note on disk that this run is the one that publishes `what`, before it does: see `_check_tags`."""
-    note = state.folder / "published" / f"{what}-{state.recipe.tag}.json"
+def _note(state: Run, what: str) -> Path:
+    return state.folder / "published" / f"{what}-{state.recipe.tag}.yaml"
+
+
+def _noted(state: Run, what: str) -> str | None:
+    note = _note(state, what)
+    return note.read_text() if note.exists() else None
+
+
+def _intend(state: Run, what: str) -> None:
+    """Note, before it is done, that this run publishes `what`, and from which part of the recipe: see `_check_tags`."""
+    note = _note(state, what)
     note.parent.mkdir(exist_ok=True)
-    note.write_text(json.dumps({"what": what, "fingerprint": digest}))
-    yield
+    part = note.with_suffix(".part")
+    part.write_text(dump(state.recipe.only(what)))
+    os.replace(part, note)
 
 
 def _publish_nano(recipe: Recipe) -> None:
@@ -190,7 +210,12 @@ def _train(state: Run, name: str) -> dict[str, Any]:
     command += [str(state.folder / "recipe.yaml"), "--entry", name, "--runs", str(state.folder.parent), "--no-push"]
     with state.timed(f"train_{name}"):
         code = subprocess.run(
-            command, stdout=sys.stderr, stdin=subprocess.DEVNULL, pass_fds=(state.lock.fileno(),), check=False
+            command,
+            stdout=sys.stderr,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(state.lock.fileno(),),
+            env={**os.environ, "PLUM_RUN": str(os.getpid())},
+            check=False,
         ).returncode
     record = finished(output, planned)
     if code or not record:
@@ -205,11 +230,12 @@ def _evaluate(state: Run, model: Path | str, checkpoint: str, digest: str) -> li
     import plum_hub.generate
     import plum_hub.nano
     import plum_hub.sandbox
+    from plum_hub.stages import extract
 
     settings = state.recipe.evaluate
     made: list[Score] = []
     for bench in settings.benches:
-        version = stages.code_version(plum_hub.evaluate, plum_hub.generate, plum_hub.sandbox, plum_hub.nano)
+        version = stages.code_version(plum_hub.evaluate, plum_hub.generate, plum_hub.sandbox, plum_hub.nano, extract)
         key = stages.fingerprint(
             bench, checkpoint, digest, settings.model_dump(mode="json"), state.recipe.seed, version
         )

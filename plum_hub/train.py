@@ -22,6 +22,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +34,7 @@ from plum_hub.recipe import Recipe, Train
 if TYPE_CHECKING:
     from datasets import Dataset
 
+VERSIONS = ("accelerate", "torch", "transformers", "trl")
 RECORD = "training.json"  # written last: a folder that has it is a finished training
 VIEWS = {
     "kto": ("prompt", "completion", "label"),
@@ -41,12 +43,12 @@ VIEWS = {
 }
 
 
-def config_fields(method: str) -> set[str]:
-    """The argument names of TRL's configuration class for `method`."""
+def config_fields(method: str) -> dict[str, Any]:
+    """The arguments of TRL's configuration class for `method`, with their defaults."""
     import trl
 
     config = {"kto": trl.KTOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}[method]
-    return {field.name for field in dataclasses.fields(config) if field.init}
+    return {field.name: field.default for field in dataclasses.fields(config) if field.init}
 
 
 def kto_weights(labels: Iterable[bool]) -> dict[str, float]:
@@ -74,6 +76,7 @@ def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
         UserError: dataset, config or column does not exist, or no rows.
     """
     from plum_hub.hub.pull import pull
+    from plum_hub.progress import say
     from plum_hub.stages.prefer import is_kto_safe, kto_block, kto_order
 
     name = entry.dataset or f"{recipe.dataset_repo}@{recipe.tag}"
@@ -96,14 +99,17 @@ def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
     if entry.method == "kto":
         batch = entry.args.get("per_device_train_batch_size", 8)
         prompts, labels = [str(p) for p in rows["prompt"]], rows["label"][:]
-        if not is_kto_safe(prompts, labels, batch):  # published for smaller batches, or by somebody else
-            block = kto_block(sum(labels), len(labels) - sum(labels), batch)
-            rows = rows.select(kto_order(prompts, labels, recipe.seed, block)[0])
+        if not is_kto_safe(prompts, labels, batch):  # published for other batches, or by somebody else
+            rows = rows.select(kto_order(prompts, labels, recipe.seed, batch)[0])
+        block = kto_block(sum(labels), len(labels) - sum(labels), batch)
+        if block > batch:
+            say(f"note: batches of {batch} cannot all hold both labels; per_device_train_batch_size: {block} could")
     record = {
         "dataset": pulled.repo,
         "tag": pulled.tag,
         "commit": pulled.commit,
         "config": pulled.config,
+        "split": pulled.split,
         "rows": len(rows),
     }
     return rows, record
@@ -118,7 +124,8 @@ def plan(recipe: Recipe, name: str) -> tuple[Train, Dataset, dict[str, Any]]:
         UserError: something the recipe names does not exist or does not fit.
     """
     from plum_hub import stages
-    from plum_hub.hub.names import resolve
+    from plum_hub.names import resolve
+    from plum_hub.stages import prefer
 
     entry = recipe.seed_policy if name == "seed_policy" else recipe.train.get(name)
     if entry is None:
@@ -138,9 +145,9 @@ def plan(recipe: Recipe, name: str) -> tuple[Train, Dataset, dict[str, Any]]:
         "data": data,
         "args": args,
         "seed": recipe.seed,
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "transformers", "trl")},
+        "versions": {package: importlib.metadata.version(package) for package in VERSIONS},
     }
-    record["fingerprint"] = stages.fingerprint(record, stages.code_version(sys.modules[__name__]))
+    record["fingerprint"] = stages.fingerprint(record, stages.code_version(sys.modules[__name__], prefer))
     return entry, rows, record
 
 
@@ -160,7 +167,8 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     repo, revision = record["base"]["repo"], record["base"]["commit"]
-    work = output.with_name(f"{output.name}.trainer-{record['fingerprint']}")
+    world = os.environ.get("WORLD_SIZE", "1")  # a checkpoint holds the state of as many processes
+    work = output.with_name(f"{output.name}.trainer-{record['fingerprint']}-{world}")
 
     gpu = torch.cuda.is_available()
     settings: dict[str, Any] = {
@@ -193,6 +201,9 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     trainer.train(resume_from_checkpoint=last_checkpoint(work))
 
     part = output.with_name(f"{output.name}.part")
+    if trainer.accelerator.is_main_process:
+        shutil.rmtree(part, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(part))  # on every process: sharded weights are gathered here
     if trainer.accelerator.is_main_process:
         tokenizer.save_pretrained(str(part))
@@ -201,6 +212,7 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         record["steps"] = trainer.state.global_step
         record["losses"] = [[row["step"], float(row["loss"])] for row in trainer.state.log_history if "loss" in row]
         (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        (output / RECORD).unlink(missing_ok=True)  # what is left of it if this is cut short counts as unfinished
         shutil.rmtree(output, ignore_errors=True)
         os.replace(part, output)
         shutil.rmtree(work, ignore_errors=True)
@@ -245,11 +257,14 @@ def finished(output: Path, planned: dict[str, Any]) -> dict[str, Any] | None:
 
 def last_checkpoint(work: Path) -> str | None:
     """The newest whole checkpoint of an interrupted training; `trainer_state.json` is what transformers writes last."""
-    whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json") if path.stat().st_size]
-    for path in work.glob("checkpoint-*"):
-        if path not in whole:
-            shutil.rmtree(path)
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+    checkpoints = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for path in checkpoints:
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+        except (OSError, ValueError):
+            continue  # cut off while it was written
+        return str(path)
+    return None
 
 
 def main() -> None:
@@ -265,6 +280,8 @@ def main() -> None:
     args = parser.parse_args()
     from plum_hub import recipe as recipes
 
+    if "PLUM_RUN" in os.environ:
+        die_with_parent()
     try:
         recipe = recipes.load(args.recipe, args.set)
         from plum_hub.hub.session import use_hub
@@ -274,16 +291,44 @@ def main() -> None:
             quiet()
             recipes.check_trainer_args(recipe)
             for name in [args.entry] if args.entry else recipe.methods:
-                output = args.runs / recipe.name / "checkpoints" / name
-                record = train(recipe, name, output)
-                if not args.no_push and int(os.environ.get("RANK", "0")) == 0:
-                    from plum_hub.hub.cards import publish_checkpoint
-
-                    published = publish_checkpoint(recipe, name, output, record, scores=[])
-                    print(f"published {published.repo}@{published.tag} ({published.commit[:8]})", file=sys.stderr)
+                train_and_push(recipe, name, args.runs, push=not args.no_push)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def train_and_push(recipe: Recipe, name: str, runs: Path, push: bool) -> None:
+    """Train one entry into `runs`, and publish it unscored unless `push` is off."""
+    from plum_hub.hub.cards import publish_checkpoint
+    from plum_hub.hub.publish import check_target
+
+    repo = recipe.model_repo(name) if name in recipe.train else ""
+    if push and repo and not check_target(repo, recipe.tag, "model"):
+        raise UserError(
+            f"model {repo} has a tag {recipe.tag} already, and a tag never moves: "
+            f"publish elsewhere with --set train.{name}.repo=org/name, or only train with --no-push"
+        )
+    output = runs / recipe.name / "checkpoints" / name
+    output.parent.mkdir(parents=True, exist_ok=True)
+    record = train(recipe, name, output)
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(f"trained {name}: {output}", file=sys.stderr)
+        if push:
+            published = publish_checkpoint(recipe, name, output, record, scores=[])
+            print(f"published {published.repo}@{published.tag} ({published.commit[:8]})", file=sys.stderr)
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when `plum run` is killed, so that nothing works on unseen (Linux only)."""
+    from plum_hub.sandbox.child import PR_SET_PDEATHSIG, prctl
+
+    parent = int(os.environ["PLUM_RUN"])
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent and "WORLD_SIZE" not in os.environ:
+        sys.exit(1)  # it was killed before the line above
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from conftest import HUB, ROOT
 from huggingface_hub import ModelCard
 from tiny import publish_tiny
 
+from plum_hub.evaluate.statistics import Score
+from plum_hub.hub.cards import push_scores
 from plum_hub.hub.local import environment
 
 
@@ -71,7 +75,8 @@ def test_eval_prints_scores_and_pushes_them_to_the_card(published: tuple[str, st
     assert (score["bench"], score["metric"], score["n"], score["value"]) == ("nano", "pass@1", 300, 0.0)
     assert score["ci95"][0] == 0
     assert 0 < score["ci95"][1] < 2
-    (result,) = ModelCard.load(published[1].partition("@")[0]).data.eval_results or []
+    push_scores(published[1], [Score(published[1], "nano", "pass@1", 0.0, (0.0, score["ci95"][1]), 300)])
+    (result,) = ModelCard.load(published[1].partition("@")[0]).data.eval_results or []  # pushed twice, listed once
     assert (result.metric_name, result.metric_value, result.metric_args) == (
         "pass@1",
         0.0,
@@ -95,6 +100,14 @@ def test_eval_prints_scores_and_pushes_them_to_the_card(published: tuple[str, st
         (["eval", "plum/none"], {}, "model plum/none does not exist"),
         (["eval", "plum/none", "--bench", "humaneval"], {}, "benchmark `humaneval` is not known; there is: nano"),
         (["run", "nowhere.yaml"], {}, "recipe nowhere.yaml does not exist"),
+        (["run", "{root}/recipes"], {}, "does not exist"),
+        (["pull", "{tasks}"], {"HF_ENDPOINT": "http://127.0.0.1:abc"}, "is not an address"),
+        (["eval", "{root}/recipes"], {}, "is not a causal language model that transformers can load"),
+        (
+            ["run", "{root}/recipes/codet-humaneval.yaml", "--set", "namespace=me"],
+            {},
+            "set `namespace` to one of: plum",
+        ),
         (["run", "{root}/recipes/codet-humaneval.yaml", "--set", "data_dir=nowhere"], {}, "--set data_dir=DIR"),
     ],
 )
@@ -126,16 +139,24 @@ def test_serve_prints_a_line_that_points_any_client_to_it(tmp_path: Path) -> Non
 
 
 def test_a_recipe_that_says_local_starts_its_own_hub(tmp_path: Path) -> None:
-    """Nothing set, nothing running: the hub of the runs folder is started, used, and gone afterwards."""
+    """Nothing set, nothing running: the Hub of the runs folder is started, used, and gone afterwards."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "name: x\nnamespace: plum\nhub: local\nmethods: [more]\n"
+        "train: {more: {method: sft, base: plum/none@v1, dataset: plum/none@v1}}\n"
+    )
     env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     done = subprocess.run(
-        [sys.executable, "-m", "plum_hub.cli", "pull", "plum/none", "--hub", "local", "--runs", str(tmp_path)],
+        [sys.executable, "-m", "plum_hub.cli", "run", str(path), "--runs", str(tmp_path)],
         env=env | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
-    assert re.search(r"plum/none does not exist on http://127.0.0.1:\d+", done.stderr)
-    assert (tmp_path / "hub").is_dir()
+    assert re.search(r"plum/none@v1 does not exist on http://127.0.0.1:\d+", done.stderr)
+    port = int(re.search(r"http://127.0.0.1:(\d+)", done.stderr)[1])  # type: ignore[index]
+    time.sleep(1)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 def test_codet_on_real_model_output(data: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plum_hub.stages.extract import cut, extract_code, parse_plum_response, split_assertions, split_tests
+from plum_hub.stages.extract import cut, extract_code, fill, parse_plum_response, split_assertions, split_tests
 
 RESPONSE = """\
 [Analysis]
@@ -29,7 +29,8 @@ assert square(math.inf) == math.inf, "infinite"
         ("def f():\n    return 1", "def f():\n    return 1\n"),
         ("Here:\n```python\nx = 1\n```\nDone.", "x = 1\n"),
         ("```\nplain = 1\n```", "plain = 1\n"),
-        ("```bash\npip install x\n```\n```python\na = 1\n```\n```py\nb = 2\n```", "a = 1\n\nb = 2\n"),
+        ("```bash\npip install x\n```\n```python\na = 1\n```\n```py\ndef b():\n    pass\n```", "def b():\n    pass\n"),
+        ("```python\ndef f():\n    pass\n```\nUse it:\n```python\ndef main(): f()\n```", "def f():\n    pass\n"),
         ("  \n", ""),
     ],
 )
@@ -63,6 +64,24 @@ def test_each_top_level_assert_is_a_test_with_what_it_needs() -> None:
 def test_asserts_inside_functions_stay_one_test() -> None:
     code = "def check(f):\n    assert f(1) == 1\n    assert f(2) == 4\ncheck(square)"
     assert split_tests(code) == [code]
+    loop = "for n, r in [(1, 1), (2, 4)]:\n    assert square(n) == r"
+    assert split_tests(loop) == [loop]
+
+
+def test_a_block_that_would_check_nothing_is_called_or_is_no_test() -> None:
+    code = "import math\ndef test_one():\n    assert square(1) == 1\ndef test_two():\n    assert square(2) == 4\n"
+    assert split_tests(code) == [code + "test_one()\ntest_two()"]
+    assert split_tests(code + "test_one()\ntest_two()") == [code + "test_one()\ntest_two()"]
+    assert split_tests("class T:\n    def test(self):\n        assert square(1) == 1\n") == []
+    assert split_tests("def check(f):\n    assert f(1) == 1\n") == []
+
+
+def test_a_template_is_filled_in_one_pass() -> None:
+    values = {"instruction": "print {entry_point} and {x}", "entry_point": "f"}
+    assert fill("{entry_point}: {instruction} {other}", values) == "f: print {entry_point} and {x} {other}"
+
+
+def test_what_is_no_test_at_all() -> None:
     assert split_tests("print(square(2))") == []
     with pytest.raises(SyntaxError):
         split_tests("assert square(2 ==")

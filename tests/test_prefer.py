@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from plum_hub.stages.judge import CHOSEN, REJECTED
-from plum_hub.stages.prefer import is_kto_safe, kto_block, kto_order, prefer, select
+from plum_hub.stages.prefer import DPO, is_kto_safe, kto_block, kto_order, prefer, select
 
 
 def random_rows(seed: int, prompts: int = 60, share: float = 0.4) -> tuple[list[str], list[bool]]:
@@ -73,6 +73,36 @@ def test_selection_follows_plum() -> None:
     kept, pairs, dropped = select(ids, labels, 1, 1, 1, seed=0)
     assert [len(kept[CHOSEN]), len(kept[REJECTED]), len(pairs)] == [2, 2, 2]
     assert dropped == {"no_chosen_sample": 2, "over_cap": 4}
+
+
+def test_instructions_that_read_the_same_are_one_prompt() -> None:
+    n = 40
+    samples = Dataset.from_dict(
+        {
+            "instruction_id": [f"t{i // 2}" for i in range(n)],
+            "sample_id": [f"s{i}" for i in range(n)],
+            "messages": [[{"role": "user", "content": f"task {i // 8}"}] for i in range(n)],
+            "completion": [f"text {i}" for i in range(n)],
+        }
+    )
+    judgements = Dataset.from_dict({"label": [CHOSEN, REJECTED] * (n // 2)})
+    views, counts = prefer(samples, judgements, None, None, None, 0, kto_batch_size=4, fingerprint="f")
+    assert is_kto_safe([str(p) for p in views["kto"]["prompt"]], views["kto"]["label"][:], counts["kto_block"])
+
+
+def test_without_an_instruction_that_has_both_the_views_are_empty_and_keep_their_columns() -> None:
+    samples = Dataset.from_dict(
+        {
+            "instruction_id": ["a", "b"],
+            "sample_id": ["a#0", "b#0"],
+            "messages": [[{"role": "user", "content": name}] for name in "ab"],
+            "completion": ["x", "y"],
+        }
+    )
+    judgements = Dataset.from_dict({"label": [CHOSEN, REJECTED]})
+    views, counts = prefer(samples, judgements, None, None, None, 0, kto_batch_size=4, fingerprint="f")
+    assert views["dpo"].column_names == list(DPO)
+    assert (counts["chosen"], counts["rejected"], counts["dropped"]["no_chosen_sample"]) == (1, 0, 1)
 
 
 def test_views_are_in_trl_formats_and_lead_back_to_their_samples() -> None:

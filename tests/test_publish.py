@@ -14,9 +14,9 @@ from huggingface_hub import DatasetCard, HfApi
 
 from plum_hub.errors import UserError
 from plum_hub.hub.local import environment
-from plum_hub.hub.names import resolve
-from plum_hub.hub.publish import check_tag_free, publish, write_datasets
+from plum_hub.hub.publish import check_target, publish, write_datasets
 from plum_hub.hub.pull import pull
+from plum_hub.names import resolve
 
 
 @pytest.fixture
@@ -52,6 +52,32 @@ def test_publish_tag_and_pull(repo: str, tmp_path: Path) -> None:
     assert load_dataset(repo, "kto", revision="v1", split="train")["n"][:] == [1, 2, 3]
 
 
+def test_what_somebody_else_put_there_stays(repo: str, tmp_path: Path) -> None:
+    HfApi().create_repo(repo, repo_type="dataset")
+    HfApi().upload_file(path_or_fileobj=b"a,b\n", path_in_repo="mine.csv", repo_id=repo, repo_type="dataset")
+    publish(folder_of(tmp_path / "1", [1, 2, 3]), repo, "v1", "dataset", False, "first")
+    assert "mine.csv" in HfApi().list_repo_files(repo, repo_type="dataset")
+    with pytest.raises(UserError, match="is public and the recipe says `private: true`"):
+        publish(folder_of(tmp_path / "2", [1, 2, 3]), repo, "v2", "dataset", True, "second")
+
+
+def test_a_namespace_that_is_not_ours_is_told_before_any_work() -> None:
+    with pytest.raises(UserError, match="plum's, who may not write to me; set `namespace` to one of: plum"):
+        check_target("me/rows", "v1", "dataset")
+
+
+def test_what_comes_back_by_the_tag_is_compared(repo: str, tmp_path: Path) -> None:
+    from plum_hub.hub.publish import _read_back
+
+    folder = folder_of(tmp_path / "1", [1, 2, 3])
+    publish(folder, repo, "v1", "dataset", False, "first")
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    _read_back(repo, "v1", "dataset", files)
+    (folder / "README.md").write_text("another card")
+    with pytest.raises(RuntimeError, match=r"came back different .* README.md"):
+        _read_back(repo, "v1", "dataset", files)
+
+
 def test_versions_are_compared_by_number(repo: str, tmp_path: Path) -> None:
     for i, tag in enumerate(("v9", "v10", "draft")):
         publish(folder_of(tmp_path / tag, [i, i, i]), repo, tag, "dataset", False, tag)
@@ -59,9 +85,9 @@ def test_versions_are_compared_by_number(repo: str, tmp_path: Path) -> None:
 
 
 def test_a_tag_never_moves_and_publishing_the_same_again_is_a_no_op(repo: str, tmp_path: Path) -> None:
-    assert check_tag_free(repo, "v1", "dataset")
+    assert check_target(repo, "v1", "dataset")
     first = publish(folder_of(tmp_path / "1", [1, 2, 3]), repo, "v1", "dataset", False, "first")
-    assert not check_tag_free(repo, "v1", "dataset")
+    assert not check_target(repo, "v1", "dataset")
     assert publish(folder_of(tmp_path / "same", [1, 2, 3]), repo, "v1", "dataset", False, "again") == first
     with pytest.raises(UserError, match=r"a tag v1 already, with other content .* --set tag="):
         publish(folder_of(tmp_path / "2", [9, 9, 9]), repo, "v1", "dataset", False, "other")
@@ -71,6 +97,7 @@ def test_a_tag_never_moves_and_publishing_the_same_again_is_a_no_op(repo: str, t
 def test_files_of_an_earlier_version_do_not_stay(repo: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "1", [1, 2, 3])
     (folder / "old.txt").write_text("old")
+    (folder / "recipe.yaml").write_text("name: x\n")  # as every run publishes it
     publish(folder, repo, "v1", "dataset", False, "first")
     publish(folder_of(tmp_path / "2", [1, 2, 3]), repo, "v2", "dataset", False, "second")
     assert "old.txt" not in HfApi().list_repo_files(repo, repo_type="dataset", revision="v2")
@@ -108,14 +135,13 @@ def test_a_plain_process_loads_by_tag_without_plum_hub(repo: str, tmp_path: Path
     publish(folder_of(tmp_path / "1", [1, 2, 3]), repo, "v1", "dataset", False, "first")
     publish(folder_of(tmp_path / "2", [4, 5, 6]), repo, "v2", "dataset", False, "second")
     code = (
-        "import json, importlib.util; from datasets import load_dataset; "
+        "import json; from datasets import load_dataset; "
         "from huggingface_hub import snapshot_download; "
         f"rows = load_dataset('{repo}', 'kto', revision='v1', split='train'); "
         f"path = snapshot_download('{repo}', repo_type='dataset', revision='v1'); "
-        "print(json.dumps([rows['n'][:], load_dataset(path, 'dpo', split='train')['n'][:], "
-        "importlib.util.find_spec('plum_hub') is None or 'plum_hub' not in __import__('sys').modules]))"
+        "print(json.dumps([rows['n'][:], load_dataset(path, 'dpo', split='train')['n'][:]]))"
     )
-    assert json.loads(plain_python(code, HF_HOME=str(tmp_path / "home"))) == [[1, 2, 3], [1, 2], True]
+    assert json.loads(plain_python(code, HF_HOME=str(tmp_path / "home"))) == [[1, 2, 3], [1, 2]]
 
 
 def test_pull_never_gives_another_revision_when_the_hub_is_away(repo: str, tmp_path: Path) -> None:

@@ -157,11 +157,11 @@ def test_killed_again_and_again_it_ends_with_the_same_result(
     runs = tmp_path / "runs"
     moments = (
         "checkpoints/seed_policy.trainer-*/checkpoint-20/trainer_state.json",
-        "published/seed_policy-v1.json",
+        "published/seed_policy-v1.yaml",
         "samples/00000-*.arrow",
         "samples/00001-*.arrow",
         "judgements/00000-*.arrow",
-        "published/dataset-v1.json",
+        "published/dataset-v1.yaml",
         "checkpoints/kto.trainer-*/checkpoint-2/trainer_state.json",
     )
     command = [sys.executable, "-m", "plum_hub.cli", "run", str(path), "--runs", str(runs), "--json"]
@@ -199,10 +199,65 @@ def test_killed_again_and_again_it_ends_with_the_same_result(
     assert len(HfApi().list_repo_commits(f"plum/{other}", repo_type="dataset")) <= 3, "nothing was published twice"
 
 
+@pytest.mark.parametrize("moment", ["before the tag", "after the tag"])
+def test_killed_while_it_publishes_it_publishes_once(
+    first: tuple[Path, Path, dict[str, Any]], tmp_path: Path, moment: str
+) -> None:
+    """kill -9 from inside the client's own `create_tag` of the dataset: nothing is lost, doubled or half there."""
+    name = recipe.load(first[0]).name
+    other = f"{name}-{moment.split()[0]}"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        first[0].read_text().replace(f"name: {name}", f"name: {other}")
+    )  # the same policy, not trained again
+    overrides = ["--set", "seed_policy=null", "--set", "methods=[]", "--runs", str(tmp_path / "runs"), "--json"]
+    code = (
+        "import os, signal, sys\n"
+        "from huggingface_hub import HfApi\n"
+        "real = HfApi.create_tag\n"
+        "def create_tag(self, *args, **kwargs):\n"
+        f"    if {moment == 'after the tag'}:\n"
+        "        real(self, *args, **kwargs)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "HfApi.create_tag = create_tag\n"
+        f"sys.argv = ['plum', 'run', {str(path)!r}, *{overrides!r}]\n"
+        "from plum_hub.cli import main; main()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    tags = [ref.name for ref in HfApi().list_repo_refs(f"plum/{other}", repo_type="dataset").tags]
+    assert tags == (["v1"] if moment == "after the tag" else [])
+    result = result_of(plum("run", path, *overrides))
+    assert result["dataset"]["commit"] == HfApi().dataset_info(f"plum/{other}", revision="v1").sha
+    uploads = [c for c in HfApi().list_repo_commits(f"plum/{other}", repo_type="dataset") if c.title.startswith(other)]
+    assert len(uploads) == 1
+
+
+def test_the_training_ends_with_a_killed_run(published: tuple[str, str], tmp_path: Path) -> None:
+    """kill -9 of `plum run` alone, as the kernel's out-of-memory killer would: its training does not work on unseen."""
+    path = write_recipe(tmp_path / "recipe.yaml", *published)
+    loaded = recipe.load(path)
+    runs = tmp_path / "runs"
+    flags = ["--runs", str(runs), "--json", "--set", "seed_policy.args.max_steps=5000", "--set", "methods=[]"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "plum_hub.cli", "run", str(path), *flags]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    trainer = runs / loaded.name / "checkpoints"
+    while not list(trainer.glob("seed_policy.trainer-*/checkpoint-20/trainer_state.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    children = subprocess.run(["pgrep", "-f", f"plum_hub.train {runs}"], capture_output=True, text=True).stdout.split()
+    assert children == []
+
+
 def test_two_processes_do_not_work_on_one_run(first: tuple[Path, Path, dict[str, Any]]) -> None:
     import fcntl
 
-    path, runs, _result = first
+    path, runs, _ = first
     with (runs / recipe.load(path).name / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = plum("run", path, "--runs", runs)

@@ -57,7 +57,7 @@ def test_a_response_is_kept_only_if_its_solution_passes_its_tests(sandbox: Sandb
         "",
         "inconsistent:failed",
         "inconsistent:timeout",
-        "no_assertion",
+        "no_assertion_runs",
         "test_syntax_error",
         "unparsable",
         "inconsistent:syntax_error",
@@ -70,7 +70,7 @@ def test_candidate_assertions_are_distinct_and_the_most_frequent(sandbox: Sandbo
     texts = ["assert square(2) == 4\n", "assert square(2)==4\nassert square(3) == 9\n", "assert square(5) == 1\n", "\n"]
     rows = make_tests(texts, sandbox, format="assertions", max_tests=2)
     assert [row["tests"] for row in rows] == [["assert square(2) == 4"], ["assert square(3) == 9"], [], []]
-    assert [row["reason"] for row in rows] == ["", "", "duplicate_or_rare", "no_assertion"]
+    assert [row["reason"] for row in rows] == ["", "", "duplicate_or_rare", "no_assertion_runs"]
 
 
 def judged(
@@ -100,6 +100,14 @@ def test_labels_follow_plum(sandbox: Sandbox) -> None:
     assert rows[0]["passed"] == rows[0]["counted"] == 3
     assert [t["outcome"] for t in rows[1]["tests"]] == ["passed", "failed", "failed"]
     assert "missing_name" in rows[3]["static_messages"][0]
+
+
+def test_a_slow_program_is_not_rejected_for_want_of_our_time(sandbox: Sandbox) -> None:
+    suite = {f"0:{i}": f"import time; time.sleep(0.7); assert square({i}) == {i * i}" for i in range(4)}
+    slow, wrong = judged([GOOD, "def square(n):\n    return n + 2\n"], sandbox, suite=suite)
+    assert {t["outcome"] for t in slow["tests"]} == {"passed", "infra_error"}, "2 seconds in all are too few for four"
+    assert (slow["label"], slow["reason"]) == ("", "infra_error")
+    assert (wrong["label"], wrong["outcome"]) == ("rejected", "failed"), "one failed test is enough"
 
 
 def test_without_tests_there_is_no_label(sandbox: Sandbox) -> None:

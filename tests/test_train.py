@@ -5,16 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from tiny import publish_tiny, write_recipe
 
 from plum_hub import recipe, train
 from plum_hub.errors import UserError
-from plum_hub.hub.names import resolve
+from plum_hub.names import resolve
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +109,35 @@ def test_a_killed_training_resumes_and_ends_with_the_same_weights(published: tup
     assert [p.name for p in checkpoints.iterdir()] == ["seed_policy"], "nothing temporary stays"
 
 
+def test_training_alone_pushes_what_it_trained(published: tuple[str, str], tmp_path: Path) -> None:
+    """`accelerate launch -m plum_hub.train` on any dataset of the Hub: no data stages, one checkpoint, tagged."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"name: alone-{uuid.uuid4().hex[:8]}\nnamespace: plum\nmethods: [more]\n"
+        f"train:\n  more:\n    method: sft\n    base: {published[1]}\n    dataset: {published[0]}\n    config: demos\n"
+        "    args: {max_steps: 2, gradient_checkpointing: false, max_length: 256}\n"
+    )
+    repo = recipe.load(path).model_repo("more")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "-m", "plum_hub.train", str(path)]
+    command += ["--runs", str(tmp_path / "runs")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"published {repo}@v1" in done.stderr
+    card = ModelCard.load(repo)
+    assert card.data.base_model == published[1].partition("@")[0]
+    assert "Not evaluated when it was published" in card.content
+    again = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert f"error: model {repo} has a tag v1 already" in again.stderr
+
+
 def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
     for step, whole in ((20, True), (100, True), (140, False)):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         if whole:
             (folder / "trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-140" / "trainer_state.json").write_text('{"global_step": 1')
     assert train.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
-    assert not (tmp_path / "checkpoint-140").exists()
     assert train.last_checkpoint(tmp_path / "none") is None

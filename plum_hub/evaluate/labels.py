@@ -9,6 +9,7 @@ from plum_hub.outcomes import Outcome
 from plum_hub.progress import bar, say
 from plum_hub.sandbox import Job, Sandbox
 from plum_hub.stages import prefer
+from plum_hub.stages.extract import fill
 from plum_hub.stages.judge import CHOSEN, REJECTED
 
 if TYPE_CHECKING:
@@ -25,10 +26,7 @@ def load_truth(recipe: Recipe, source: Truth) -> dict[str, str]:
     ids = column(rows, source.id_column, source)
     truth = {}
     for instruction_id, row in zip(ids, rows, strict=True):
-        test = source.test
-        for name, value in row.items():
-            test = test.replace("{" + name + "}", str(value))
-        truth[str(instruction_id)] = test
+        truth[str(instruction_id)] = fill(source.test, row)
     return truth
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from plum_hub.errors import UserError
 from plum_hub.generate import Completion, Message, Sampling
-from plum_hub.hub.names import resolve
+from plum_hub.names import explained, resolve
 
 
 class TransformersEngine:
@@ -33,11 +34,26 @@ class TransformersEngine:
         else:
             self.repo, self.revision = resolve(name, "model")
             where = {"revision": self.revision}
-        self.tokenizer = AutoTokenizer.from_pretrained(self.repo, padding_side="left", **where)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        with explained(name, "model"):
+            try:
+                self.tokenizer = AutoTokenizer.from_pretrained(self.repo, padding_side="left", **where)
+                model = AutoModelForCausalLM.from_pretrained(self.repo, dtype="auto", **where)
+            except (ValueError, KeyError, OSError) as error:
+                if isinstance(error, HfHubHTTPError):
+                    raise
+                reason = str(error).split("\n")[0]
+                raise UserError(f"{name} is not a causal language model that transformers can load: {reason}") from None
         if not self.tokenizer.chat_template:
             raise UserError(f"{name} has no chat template: this engine cannot know how to put an instruction to it")
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = AutoModelForCausalLM.from_pretrained(self.repo, dtype="auto", **where).to(self.device).eval()
+        if self.tokenizer.pad_token_id is None:  # many base models; the attention mask hides what is padded
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.model = model.to(self.device).eval()
+        end = model.generation_config.eos_token_id
+        ends = [end] if isinstance(end, int) else list(end or [])
+        self.ends = sorted({*ends, self.tokenizer.eos_token_id} - {None})
+        # The checkpoint's own repetition penalty, min_p and the like would make T = 1 something else.
+        self.model.generation_config = GenerationConfig()
 
     def generate(
         self,
@@ -67,8 +83,6 @@ class TransformersEngine:
     @torch.inference_mode()
     def _batch(self, prompts: list[list[int]], sampling: Sampling) -> list[Completion]:
         padded = self.tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self.device)
-        end = self.model.generation_config.eos_token_id
-        ends = {end} if isinstance(end, int) else set(end or [self.tokenizer.eos_token_id])
         if sampling.temperature > 0:
             how = {
                 "do_sample": True,
@@ -81,7 +95,7 @@ class TransformersEngine:
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
             pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=sorted(ends),
+            eos_token_id=self.ends,
             **how,
         )
         length = padded["input_ids"].shape[1]
@@ -90,7 +104,7 @@ class TransformersEngine:
         )
         completions = []
         for new in sequences[:, length:].tolist():
-            stop = next((at for at, token in enumerate(new) if token in ends), None)
+            stop = next((at for at, token in enumerate(new) if token in self.ends), None)
             tokens = new if stop is None else new[:stop]
             text = self.tokenizer.decode(tokens, skip_special_tokens=True)
             completions.append(Completion(text, len(tokens), "length" if stop is None else "stop"))

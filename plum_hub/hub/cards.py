@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_hub import __version__
+from plum_hub.errors import UserError
 from plum_hub.evaluate.statistics import Score
 from plum_hub.hub.publish import Published, publish, write_datasets
+from plum_hub.names import explained
 from plum_hub.recipe import Recipe, dump
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def publish_dataset(recipe: Recipe, views: dict[str, Dataset], facts: dict[str, 
             **facts,
         )
         card.save(folder / "README.md")
-        (folder / "recipe.yaml").write_text(dump(recipe))
+        (folder / "recipe.yaml").write_text(dump(recipe.only("dataset")))
         message = f"{recipe.name} {recipe.tag}"
         return publish(folder, recipe.dataset_repo, recipe.tag, "dataset", recipe.private, message)
 
@@ -126,7 +128,7 @@ def publish_checkpoint(
             version=__version__,
         )
         card.save(copy / "README.md")
-        (copy / "recipe.yaml").write_text(dump(recipe))
+        (copy / "recipe.yaml").write_text(dump(recipe.only(name)))
         return publish(copy, repo, tag, "model", recipe.private, f"{recipe.name}: {name} {tag}")
 
 
@@ -148,16 +150,36 @@ def eval_results(scores: list[Score]) -> list[Any]:
     ]
 
 
-def push_scores(repo: str, scores: list[Score]) -> None:
-    """Write scores into the model-index of a published checkpoint's card (a commit on `main`; tags stay)."""
-    from huggingface_hub import metadata_update
-    from huggingface_hub.repocard_data import eval_results_to_model_index
+def push_scores(name: str, scores: list[Score]) -> None:
+    """Write scores into the model-index of a published checkpoint's card, in place of older ones of the same benchmark.
 
-    from plum_hub.hub.names import explained
+    The card is that of `main`, in a commit after the tags, which stay where they are.
 
+    Raises:
+        UserError: `name` is a revision whose weights are not those of `main`; no right to write.
+    """
+    from huggingface_hub import ModelCard
+
+    repo, _, revision = name.partition("@")
     with explained(repo, "model"):
-        index = eval_results_to_model_index(repo, eval_results(scores))
-        metadata_update(repo, {"model-index": index}, overwrite=True, commit_message="Update scores (plum eval)")
+        if revision and _weights(repo, revision) != _weights(repo, "main"):
+            raise UserError(f"--push writes on the card of {repo}'s main, whose weights are not those of {revision}")
+        card = ModelCard.load(repo)
+        benches = {score.bench for score in scores}
+        kept = [result for result in card.data.eval_results or [] if result.dataset_name not in benches]
+        card.data.eval_results = kept + eval_results(scores)
+        card.data.model_name = card.data.model_name or repo
+        card.push_to_hub(repo, commit_message="Update scores (plum eval)")
+
+
+def _weights(repo: str, revision: str) -> dict[str, str]:
+    """Path -> hash of a model's weight files."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    tree = HfApi().list_repo_tree(repo, recursive=True, revision=revision)
+    files = [entry for entry in tree if isinstance(entry, RepoFile)]
+    return {file.path: file.lfs.sha256 for file in files if file.lfs and file.path.endswith((".safetensors", ".bin"))}
 
 
 def size_category(rows: int) -> str:

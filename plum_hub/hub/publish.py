@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_hub.errors import UserError
-from plum_hub.hub.names import RepoType, explained
+from plum_hub.names import RepoType, explained
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+MARK = "recipe.yaml"  # in every repository that a run has published to
 SHARD_BYTES = 500_000_000  # of one parquet file, as `datasets` itself does
 
 
@@ -35,17 +36,26 @@ class Published:
     commit: str
 
 
-def check_tag_free(repo: str, tag: str, repo_type: RepoType) -> bool:
-    """Whether `tag` can still be made in `repo`; asked before hours of work, and it also proves Hub and token.
+def check_target(repo: str, tag: str, repo_type: RepoType) -> bool:
+    """Whether `repo@tag` is still to be made; asked before hours of work, so it checks the right to make it as well.
 
     Raises:
-        UserError: the Hub does not answer, or the token is wrong.
+        UserError: the Hub does not answer, the token is wrong, or may not write to this namespace.
     """
     from huggingface_hub import HfApi
 
     api = HfApi()
     with explained(repo, repo_type):
-        api.whoami()
+        me = api.whoami()
+        spaces = [me["name"], *(org["name"] for org in me.get("orgs") or [])]
+        namespace = repo.partition("/")[0]
+        if namespace not in spaces:
+            raise UserError(
+                f"{repo}: your token is {me['name']}'s, who may not write to {namespace}; "
+                f"set `namespace` to one of: {', '.join(spaces)}"
+            )
+        if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+            raise UserError(f"{repo}: your token has no right to write; set HF_TOKEN to one that has")
         return not api.repo_exists(repo, repo_type=repo_type) or tag not in _tags(repo, repo_type)
 
 
@@ -106,6 +116,8 @@ def publish(folder: Path, repo: str, tag: str, repo_type: RepoType, private: boo
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     with explained(repo, repo_type):
         api.create_repo(repo, repo_type=repo_type, private=private, exist_ok=True)
+        if private and not api.repo_info(repo, repo_type=repo_type).private:
+            raise UserError(f"{repo_type} {repo} is public and the recipe says `private: true`; make it private first")
         if tag in _tags(repo, repo_type):
             different = _different(repo, tag, repo_type, files)
             if different:
@@ -116,12 +128,14 @@ def publish(folder: Path, repo: str, tag: str, repo_type: RepoType, private: boo
             return Published(repo, tag, _sha(repo, tag, repo_type))
         head = _sha(repo, "main", repo_type)
         remote = set(api.list_repo_files(repo, repo_type=repo_type, revision=head))
+        ours = remote if MARK in remote else set()  # never remove what somebody else has put there
         operations: list[Any] = [
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()
         ]
-        operations += [CommitOperationDelete(path) for path in sorted(remote - set(files) - {".gitattributes"})]
-        api.create_commit(repo, operations, repo_type=repo_type, commit_message=message, parent_commit=head)
-        commit = _sha(repo, "main", repo_type)
+        operations += [CommitOperationDelete(path) for path in sorted(ours - set(files) - {".gitattributes"})]
+        commit = api.create_commit(
+            repo, operations, repo_type=repo_type, commit_message=message, parent_commit=head
+        ).oid
         api.create_tag(repo, tag=tag, revision=commit, repo_type=repo_type)
         _read_back(repo, tag, repo_type, files)
     return Published(repo, tag, commit)
@@ -142,24 +156,22 @@ def _sha(repo: str, revision: str, repo_type: RepoType) -> str:
 
 
 def _different(repo: str, revision: str, repo_type: RepoType, files: dict[str, Path]) -> list[str]:
-    """Names of files that `revision` has not, or has with other content, or has besides ours."""
+    """Names of our files that `revision` has not, or has with other content."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
     tree = HfApi().list_repo_tree(repo, recursive=True, revision=revision, repo_type=repo_type)
     remote = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-    remote.pop(".gitattributes", None)
-    wrong = sorted(set(remote) ^ set(files))
-    for name in sorted(set(remote) & set(files)):
-        data, entry = files[name].read_bytes(), remote[name]
-        same = (
-            hashlib.sha256(data).hexdigest() == entry.lfs.sha256
-            if entry.lfs
-            else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == entry.blob_id
-        )
-        if not same:
-            wrong.append(name)
-    return wrong
+    return [name for name, path in files.items() if name not in remote or not _same(path, remote[name])]
+
+
+def _same(path: Path, entry: Any) -> bool:
+    """Whether a local file is the remote one, by the hash that the Hub keeps of it."""
+    if entry.lfs:
+        with path.open("rb") as file:
+            return bool(hashlib.file_digest(file, "sha256").hexdigest() == entry.lfs.sha256)
+    data = path.read_bytes()  # not in LFS: small
+    return bool(hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == entry.blob_id)
 
 
 def _read_back(repo: str, tag: str, repo_type: RepoType, files: dict[str, Path]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_hub.errors import UserError
-from plum_hub.hub.names import explained, resolve
+from plum_hub.names import explained, resolve
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -74,9 +74,14 @@ def pull(name: str, config: str | None = None, split: str | None = None) -> Pull
 def _pull_whole(repo: str, tag: str | None, revision: str, config: str | None, split: str | None) -> Pulled:
     """Load from a dataset whose card does not list its configs' files, after downloading all of it."""
     from datasets import get_dataset_config_names, get_dataset_split_names, load_dataset
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError
 
     path = _download(repo, revision, None)
-    configs = get_dataset_config_names(str(path))
+    try:
+        configs = get_dataset_config_names(str(path))
+    except (EmptyDatasetError, DataFilesNotFoundError):
+        raise UserError(f"dataset {repo}@{revision} holds no data files") from None
     if config is not None and config not in configs:
         raise UserError(f"dataset {repo} has no config `{config}`; it has: {', '.join(configs)}")
     config = config or configs[0]

@@ -58,7 +58,7 @@ MESSAGE_LIMIT = 200  # characters
 MAX_PROCESSES = 4096  # of the user, not of the program: a lower bound would fail threads on a busy desktop
 MAX_OPEN_FILES = 256
 PROCESS_CLEAR_SECONDS = 10.0  # to kill what a program left behind, before giving up on this whole server
-OUT_OF_TIME = "time for this program ran out"
+OUT_OF_TIME = "not judged: the time for this program ran out"
 
 #: What a runner may say of the program (0) and of a test (1). Anything else it says is taken for a forgery.
 SAYABLE = (
@@ -483,7 +483,9 @@ class Server:
                     return steps, ("crashed", "closed the sandbox's pipe, or became another program")
                 return steps, ("ended", "")
             elif now >= until:
-                return steps, ("timeout", OUT_OF_TIME if until == deadline else f"over {request['seconds']:g} s")
+                if until == deadline and (steps or first):  # cut short by our budget, not by its own limit
+                    return steps, ("infra_error", OUT_OF_TIME)
+                return steps, ("timeout", f"over {request['seconds']:g} s")
 
     def job(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request. Raises what `attempt` raises."""
@@ -494,7 +496,7 @@ class Server:
         tests: list[Step] = []
         while load is None or len(tests) < count:
             if load is not None and time.monotonic() >= deadline:
-                tests += [("timeout", 0.0, OUT_OF_TIME)] * (count - len(tests))
+                tests += [("infra_error", 0.0, OUT_OF_TIME)] * (count - len(tests))
                 break
             first, *others = self.attempt(request, len(tests), deadline)
             tests += others

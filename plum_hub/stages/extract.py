@@ -1,7 +1,7 @@
 """From a model's text to a program, and from a program to single tests: pure functions on strings.
 
-Not covered yet: several blocks of which only one is the answer, `<think>` parts, truncated fences (the first
-complete Python block wins; without any fence the whole text is the program).
+Of several Python blocks the first that defines something is the program; without any fence the whole text is. Not
+covered yet: programs spread over several blocks, `<think>` parts, truncated fences.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+from typing import Any
 
 _FENCE = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)```", re.DOTALL)
 _HEAD = re.compile(r"^[^\w\[\n]*\[([\w ]+)\][^\w\n]*$", re.MULTILINE)  # perhaps in bold, or a heading
@@ -16,12 +17,22 @@ _PARTS = ("Analysis", "Solution", "Start Code", "Test Code")  # PLUM Figure 3
 
 
 def extract_code(text: str) -> str:
-    """The program in a model's answer: all its Python blocks, else its first block, else the whole text."""
+    """The program in a model's answer: its first Python block that defines something, else its first block of any
+    kind, else the whole text."""
     blocks = _FENCE.findall(text)
     if not blocks:
         return text.strip("\n") + "\n" if text.strip() else ""
-    python = [body for language, body in blocks if language.lower() in ("python", "py", "python3")]
-    return "\n".join(python) if python else blocks[0][1]
+    python = [body for language, body in blocks if language.lower() in ("python", "py", "python3", "")]
+    defining = [body for body in python if re.search(r"^(async def|def|class)\b", body, re.MULTILINE)]
+    return (defining or python or [body for _, body in blocks])[0]
+
+
+def fill(template: str, values: dict[str, Any]) -> str:
+    """`template` with `{name}` replaced by `values[name]`, in one pass: braces in a value, or of another name, stay."""
+    if not values:
+        return template
+    names = "|".join(map(re.escape, values))
+    return re.sub(rf"\{{({names})\}}", lambda match: str(values[match[1]]), template)
 
 
 def cut(text: str, stop: tuple[str, ...]) -> str:
@@ -55,7 +66,9 @@ def parse_plum_response(text: str) -> dict[str, str] | None:
 def split_tests(code: str) -> list[str]:
     """A test block as single tests: each top-level assert with what stands before it that is no assert.
 
-    A block whose asserts sit inside functions or classes is one test: taking it apart could change its meaning.
+    A block with asserts inside functions is one test, because taking it apart could change its meaning; `test*`
+    functions that nothing calls are called at its end. A block in which nothing runs at top level is no test at all:
+    it would pass every program.
 
     Raises:
         SyntaxError: the block is not Python.
@@ -64,8 +77,8 @@ def split_tests(code: str) -> list[str]:
     asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
     if not asserts:
         return []
-    if any(node not in asserts for node in tree.body) and not all(a in tree.body for a in asserts):
-        return [code]
+    if not all(node in tree.body for node in asserts):
+        return _as_one_test(tree, code)
     tests: list[str] = []
     setup: list[str] = []
     for node in tree.body:
@@ -75,6 +88,30 @@ def split_tests(code: str) -> list[str]:
         else:
             setup.append(source)
     return tests
+
+
+def _as_one_test(tree: ast.Module, code: str) -> list[str]:
+    passive = (
+        ast.FunctionDef,
+        ast.AsyncFunctionDef,
+        ast.ClassDef,
+        ast.Import,
+        ast.ImportFrom,
+        ast.Assign,
+        ast.AnnAssign,
+    )
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    tests = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and node.name.startswith("test")
+        and node.name not in called
+        and not (node.args.args or node.args.posonlyargs or node.args.kwonlyargs)
+    ]
+    if not tests and all(isinstance(node, passive) for node in tree.body):
+        return []
+    return ["\n".join([code.rstrip("\n"), *(f"{name}()" for name in tests)]) if tests else code]
 
 
 def split_assertions(text: str, entry_point: str) -> list[str]:

@@ -76,6 +76,8 @@ def judge(
         if suite and verdict.outcome is None
     }
     results = dict(zip(jobs, sandbox.run(jobs.values()), strict=True))
+    without = [key for key, result in results.items() if result.outcome is Outcome.INFRA_ERROR]
+    results |= zip(without, sandbox.run(jobs[key] for key in without), strict=True)  # once more; see `_label`
     made = []
     for row, suite, verdict in zip(samples, suites, static, strict=True):
         result = results.get((row["code"], row["instruction_id"]))

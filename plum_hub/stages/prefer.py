@@ -100,6 +100,8 @@ def kto_order(prompts: Sequence[Any], labels: Sequence[bool], seed: int, block: 
         that makes up most of its label, nor for rows that would then stand in a block of one label.
     """
     rows = list(range(len(labels)))
+    n_true = sum(map(bool, labels))
+    holds_both = len(labels) <= block * min(n_true, len(labels) - n_true)  # else batches of one label are all there is
     while True:
         order = _spread(rows, labels, random.Random(seed))
         clashes = _repair(order, prompts, labels, block, random.Random(seed))
@@ -108,12 +110,14 @@ def kto_order(prompts: Sequence[Any], labels: Sequence[bool], seed: int, block: 
         # Rows of the prompt that is too frequent have to go, and the labels must be spread anew without them.
         often = Counter(str(prompts[order[place]]) for place in clashes).most_common(1)[0][0]
         gone = [order[place] for place in clashes if str(prompts[order[place]]) == often]
-        rows = _without(rows, set(gone[: (len(gone) + 1) // 2]), labels, block)
+        dropped = set(gone[: (len(gone) + 1) // 2])
+        rows = [row for row in rows if row not in dropped]
+        if holds_both:
+            rows = _without_surplus(rows, labels, block)
 
 
-def _without(rows: list[int], gone: set[int], labels: Sequence[bool], block: int) -> list[int]:
-    """Rows less those in `gone`, and no more of the commoner label than blocks of both labels can hold."""
-    rows = [row for row in rows if row not in gone]
+def _without_surplus(rows: list[int], labels: Sequence[bool], block: int) -> list[int]:
+    """Rows with no more of the commoner label than blocks of both labels can hold."""
     common = 2 * sum(bool(labels[row]) for row in rows) >= len(rows)
     few = sum(bool(labels[row]) != common for row in rows)
     surplus = set([row for row in rows if bool(labels[row]) == common][few * (block - 1) :])
@@ -247,7 +251,9 @@ def prefer(
 
     rows = kept[CHOSEN] + kept[REJECTED]
     block = kto_block(len(kept[CHOSEN]), len(kept[REJECTED]), kto_batch_size)
-    order, left_out = kto_order([ids[r] for r in rows], [labels[r] == CHOSEN for r in rows], seed, block)
+    # The texts count, not the ids: two instructions may read the same.
+    prompts = [str(labelled[r]["messages"]) for r in rows]
+    order, left_out = kto_order(prompts, [labels[r] == CHOSEN for r in rows], seed, block)
     if left_out:
         dropped["no_place_in_kto_order"] = left_out
     rng = random.Random(seed)
@@ -256,6 +262,8 @@ def prefer(
     rng.shuffle(sft_rows)
 
     def view(dataset: Dataset, name: str, function: Any, features: Features) -> Dataset:
+        if not len(dataset):
+            return Dataset.from_dict({column: [] for column in features}, features=features)
         return dataset.map(
             function,
             batched=True,
@@ -278,10 +286,10 @@ def prefer(
         "sft": view(take(sft_rows), "sft", to_sft, SFT),
     }
     counts = {
-        "chosen": len(kept[CHOSEN]),
-        "rejected": len(kept[REJECTED]),
+        "chosen": sum(views["kto"]["label"]),
+        "rejected": len(views["kto"]) - sum(views["kto"]["label"]),
         "pairs": len(pairs),
-        "instructions": len({ids[r] for r in rows}),
+        "instructions": len(set(views["kto"]["instruction_id"])),
         "kto_block": block,
         "dropped": dict(dropped),
     }

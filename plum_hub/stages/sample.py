@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Features, List, Value
 
 from plum_hub.stages import columns, rows
-from plum_hub.stages.extract import cut, extract_code
+from plum_hub.stages.extract import cut, extract_code, fill
 
 MESSAGES = List({"role": Value("string"), "content": Value("string")})
 
@@ -37,10 +37,8 @@ FEATURES = Features(
 
 def to_messages(instruction: dict[str, Any], prompt: str, system: str | None) -> list[dict[str, str]]:
     """The conversation that asks for a solution; `prompt` may name {instruction} and {entry_point}."""
-    content = prompt.replace("{instruction}", instruction["instruction"])
-    content = content.replace("{entry_point}", instruction["entry_point"])
     head = [{"role": "system", "content": system}] if system else []
-    return [*head, {"role": "user", "content": content}]
+    return [*head, {"role": "user", "content": fill(prompt, instruction)}]
 
 
 def make_samples(

@@ -36,7 +36,8 @@ FEATURES = Features(
         "start_code": Value("string"),
         "test_code": Value("string"),
         "tests": List(Value("string")),
-        "outcome": Value("string"),  # the reference solution against its own tests
+        "outcome": Value("string"),  # the reference solution against its own tests ...
+        "test_outcomes": List(Value("string")),  # ... and against each of them
         "kept": Value("bool"),
         "reason": Value("string"),  # why it was dropped; empty when kept
     }
@@ -105,6 +106,7 @@ def _parse(instruction: dict[str, Any], response_id: int, text: str, format: str
         "response": text,
         **dict.fromkeys(("analysis", "solution", "start_code", "test_code", "outcome"), ""),
         "tests": [],
+        "test_outcomes": [],
         "kept": False,
         "reason": "",
     }
@@ -119,7 +121,7 @@ def _parse(instruction: dict[str, Any], response_id: int, text: str, format: str
             row["tests"] = split_tests(parts["test_code"])
         except (SyntaxError, ValueError):
             return row | {"reason": "test_syntax_error"}
-    return row | ({"kept": True} if row["tests"] else {"reason": "no_assertion"})
+    return row | ({"kept": True} if row["tests"] else {"reason": "no_assertion_runs"})
 
 
 def _keep_most_frequent(group: list[dict[str, Any]], max_tests: int) -> None:
@@ -139,6 +141,7 @@ def _check_consistency(made: list[dict[str, Any]], sandbox: Sandbox) -> None:
     results = sandbox.run(Job(row["solution"], tuple(row["tests"])) for row in made)
     for row, result in zip(made, results, strict=True):
         row["outcome"] = result.outcome.value
+        row["test_outcomes"] = [verdict.outcome.value for verdict in result.tests]
         if result.outcome is not Outcome.PASSED:
             row |= {"kept": False, "reason": f"inconsistent:{result.outcome.value}"}
 

@@ -56,7 +56,12 @@ def explained(name: str, repo_type: RepoType | None = None) -> Iterator[None]:
         if status == 412:
             raise UserError(f"{what}: somebody else committed in the meantime; run the same command again") from None
         raise UserError(f"{what}: {constants.ENDPOINT} answered {status}: {error.server_message or error}") from None
-    except (httpx2.TransportError, errors.OfflineModeIsEnabled, ConnectionError) as error:
+    except (
+        httpx2.TransportError,
+        errors.OfflineModeIsEnabled,
+        errors.LocalEntryNotFoundError,
+        ConnectionError,
+    ) as error:
         raise UserError(
             f"{what}: no answer from {constants.ENDPOINT} ({type(error).__name__}); is it up, and is HF_ENDPOINT right?"
         ) from None

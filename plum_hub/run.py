@@ -59,7 +59,7 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
         UserError: the user's mistake; nothing is half-published, and a later run goes on from here.
     """
     from plum_hub.data import make_dataset
-    from plum_hub.hub.cards import publish_checkpoint, publish_dataset
+    from plum_hub.hub.cards import publish_dataset
 
     folder = runs / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,18 +71,10 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
         if recipe.nano:
             with state.timed("nano"):
                 _publish_nano(recipe)
-        checkpoints: list[dict[str, str]] = []
+        checkpoints = []
         if recipe.seed_policy:
-            record = _train(state, "seed_policy")
-            scores = _evaluate(
-                state, folder / "checkpoints" / "seed_policy", recipe.policy or "", record["fingerprint"]
-            )
-            with state.timed("publish"):
-                _intend(state, "seed_policy")
-                published = publish_checkpoint(recipe, "seed_policy", _checkpoint(state, "seed_policy"), record, scores)
-            checkpoints.append({"method": "seed_policy", **asdict(published)})
-            say(f"published {published.repo}@{published.tag} ({published.commit[:8]})")
-        elif recipe.policy and recipe.methods and recipe.evaluate.benches:
+            checkpoints.append(_make_checkpoint(state, "seed_policy"))
+        elif recipe.policy and recipe.methods:
             from plum_hub.names import resolve
 
             _evaluate(state, recipe.policy, recipe.policy, resolve(recipe.policy, "model")[1])
@@ -97,33 +89,18 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
                 dataset = publish_dataset(recipe, views, facts)
             say(f"published {dataset.repo}@{dataset.tag} ({dataset.commit[:8]})")
 
-        for method in recipe.methods:
-            record = _train(state, method)
-            repo = recipe.model_repo(method)
-            checkpoint = _checkpoint(state, method)
-            scores = _evaluate(state, checkpoint, f"{repo}@{recipe.tag}", record["fingerprint"])
-            before = [s for s in state.scores if s.checkpoint == recipe.policy]
-            with state.timed("publish"):
-                _intend(state, method)
-                published = publish_checkpoint(
-                    recipe, method, checkpoint, record, scores, before, _differences(state, f"{repo}@{recipe.tag}")
-                )
-            checkpoints.append({"method": method, **asdict(published)})
-            say(f"published {published.repo}@{published.tag} ({published.commit[:8]})")
+        checkpoints += [_make_checkpoint(state, method) for method in recipe.methods]
 
+    differences = {}
+    for method in recipe.methods:
+        checkpoint = f"{recipe.model_repo(method)}@{recipe.tag}"
+        found = _differences(state, checkpoint)
+        differences[checkpoint] = {m: {"value": value, "ci95": list(ci)} for m, (value, ci) in found.items()}
     return {
         "dataset": asdict(dataset) if dataset else None,
         "checkpoints": checkpoints,
         "scores": [score.as_json() for score in state.scores],
-        "differences": {
-            f"{recipe.model_repo(method)}@{recipe.tag}": {
-                metric: {"value": value, "ci95": list(interval)}
-                for metric, (value, interval) in _differences(
-                    state, f"{recipe.model_repo(method)}@{recipe.tag}"
-                ).items()
-            }
-            for method in recipe.methods
-        },
+        "differences": differences,
         **({"pair_quality": pair_quality} if pair_quality else {}),
         "counts": state.counts,
         "seconds": state.seconds,
@@ -187,6 +164,24 @@ def _publish_nano(recipe: Recipe) -> None:
     assert recipe.nano
     for published in publish_nano(recipe.nano.tasks, recipe.nano.init, recipe.seed, recipe.private):
         say(f"published {published.repo}@{published.tag} ({published.commit[:8]})")
+
+
+def _make_checkpoint(state: Run, name: str) -> dict[str, str]:
+    """Train, score and publish `seed_policy` or an entry of `train`; return what `plum run --json` says of it."""
+    from plum_hub.hub.cards import publish_checkpoint
+
+    recipe = state.recipe
+    target = (recipe.policy or "") if name == "seed_policy" else f"{recipe.model_repo(name)}@{recipe.tag}"
+    record = _train(state, name)
+    folder = _checkpoint(state, name)
+    scores = _evaluate(state, folder, target, record["fingerprint"])
+    before = [score for score in state.scores if score.checkpoint == recipe.policy != target]
+    differences = _differences(state, target) if before else {}
+    with state.timed("publish"):
+        _intend(state, name)
+        published = publish_checkpoint(recipe, name, folder, record, scores, before, differences)
+    say(f"published {published.repo}@{published.tag} ({published.commit[:8]})")
+    return {"method": name, **asdict(published)}
 
 
 def _train(state: Run, name: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from plum_hub.hub.info import expanded, front_matter, hub_date, listing, repository_info
-from plum_hub.hub.storage import SHA256, Change, HubError, Repository, Revision, Store, check_path
+from plum_hub.hub.repository import SHA256, Change, HubError, Repository, Revision, check_path
+from plum_hub.hub.storage import Store
 from plum_hub.hub.tokens import User, read_tokens
 
 BAD_TOKEN = "Invalid credentials in Authorization header"  # this exact text keeps 401 from becoming "repo not found"

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from plum_hub.hub.storage import Entry, Repository
+from plum_hub.hub.repository import Entry, Repository
 
 
 def expanded(info: dict[str, Any], expand: list[str]) -> dict[str, Any]:

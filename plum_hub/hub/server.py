@@ -42,7 +42,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plum_hub.errors import UserError
 from plum_hub.hub import api
-from plum_hub.hub.storage import HubError
+from plum_hub.hub.repository import HubError
 from plum_hub.hub.tokens import ensure_token, write_private_json
 
 MEMORY_LIMIT = 8 * 1024 * 1024  # request bodies beyond this wait on disk

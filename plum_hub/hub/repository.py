@@ -309,6 +309,10 @@ class Repository:
     def write_commit(
         self, branch: str, tip: str | None, files: dict[str, str], title: str, message: str, author: str
     ) -> str:
+        """Commit exactly `files` (path -> blob id) on top of `tip` and move `branch` there; return the commit's id.
+
+        A commit that would change nothing is not made: `tip` is returned.
+        """
         store = self._git.object_store
         tree = commit_tree(store, [(path.encode(), _oid(oid), FILE_MODE) for path, oid in files.items()])
         if tip is not None and self.revision(tip).tree == tree.decode():

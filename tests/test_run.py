@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import HUB, ROOT
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 from huggingface_hub import HfApi, ModelCard
 from tiny import TASKS, publish_tiny, write_recipe
 
@@ -298,3 +298,20 @@ def test_mistakes_end_in_one_clear_line(
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
     assert not HfApi().repo_exists(recipe.load(path).dataset_repo, repo_type="dataset"), "nothing half-published"
+
+
+def test_a_model_as_test_generator_is_asked_for_every_instruction(published: tuple[str, str], tmp_path: Path) -> None:
+    """An untrained model: what it writes has not the four parts, and each response is kept with the reason for that."""
+    path = write_recipe(tmp_path / "recipe.yaml", *published)
+    settings = ["seed_policy=null", f"policy={published[1]}", "methods=[]", "sample.n=1", "sample.max_new_tokens=9"]
+    settings += ["tests.import=null", f"tests.generator=hf:{published[1]}", "tests.max_new_tokens=9"]
+    done = plum("run", path, "--runs", tmp_path, *[flag for setting in settings for flag in ("--set", setting)])
+    assert done.returncode == 1
+    assert "error: no preferences: of 6 samples 0 passed their tests and 0 failed" in done.stderr
+    shards = sorted((tmp_path / recipe.load(path).name / "tests").glob("*.arrow"))
+    rows = [row for shard in shards for row in Dataset.from_file(str(shard))]
+    assert [row["response_id"] for row in rows] == [0, 1, 2] * len(TASKS), "PLUM: 3 responses an instruction"
+    assert {row["reason"] for row in rows} == {"unparsable"}
+    assert all(row["response"] for row in rows)
+    assert {row["generator"] for row in rows} == {published[1].partition("@")[0]}
+    assert {len(row["generator_revision"]) for row in rows} == {40}

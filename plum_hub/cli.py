@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from click.exceptions import Abort, ClickException
 
 from plum_hub.errors import UserError
 
@@ -61,7 +60,11 @@ def run(
         recipes.check_trainer_args(loaded)
         from plum_hub import run as loop
 
-        result = loop.run(loaded, runs)
+        try:
+            result = loop.run(loaded, runs)
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on from the last finished shard or checkpoint", file=sys.stderr)
+            raise typer.Exit(130) from None
         loop.summary(result)
         _say_where(None if elsewhere else loaded.hub, runs)
     _result(result, as_json)
@@ -128,7 +131,7 @@ def evaluate(
             from plum_hub.hub.cards import push_scores
 
             push_scores(model, scores)
-            say(f"scores written to the card of {model.partition('@')[0]}")
+            say(f"scores written to the card of {model.partition('@')[0]} on main; tags stay as they are")
     lines = [f"{s.bench} {s.metric}: {s.value:.1f} % ({s.ci95[0]:.1f} to {s.ci95[1]:.1f}), {s.n} tasks" for s in scores]
     _result([score.as_json() for score in scores], as_json, "\n".join(lines))
 
@@ -189,19 +192,13 @@ def _result(value: Any, as_json: bool, words: str = "") -> None:
 def main() -> None:
     """Run the command; a `UserError` becomes one line and exit code 1."""
     try:
-        sys.exit(app(standalone_mode=False))
+        app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(1)
-    except (KeyboardInterrupt, Abort):
-        print("stopped; `plum run` goes on from here when it is started again", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

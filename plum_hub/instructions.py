@@ -109,8 +109,9 @@ def load_texts(recipe: Recipe, source: Import, instructions: Dataset, cap: int) 
     for row in instructions:
         found[row["id"]] = [source.prefix + text for text in by_key.get(fill(source.key, row), [])[:cap]]
     if not any(found.values()):
+        theirs, ours = next(iter(by_key), ""), fill(source.key, instructions[0])
         raise UserError(
-            f"{source.file or source.dataset}: no value of `{source.key_column}` is the key `{source.key}` of an "
-            "instruction; check `key` and `key_column`"
+            f"{source.file or source.dataset}: no value of `{source.key_column}` (such as {theirs!r:.60}) is the key "
+            f"`{source.key}` of an instruction (such as {ours!r:.60}); check `key` and `key_column`"
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -36,7 +37,9 @@ def explained(name: str, repo_type: RepoType | None = None) -> Iterator[None]:
     try:
         yield
     except errors.HFValidationError:
-        raise UserError(f"`{name}` is not a repository name; write org/name@revision") from None
+        raise UserError(f"`{name}` is neither a folder nor a repository name; write org/name@revision") from None
+    except errors.LocalTokenNotFoundError:
+        raise UserError(f"{what}: {constants.ENDPOINT} wants a token; run `hf auth login` or set HF_TOKEN") from None
     except errors.RevisionNotFoundError:
         raise UserError(f"{what}: no such tag, branch or commit on {constants.ENDPOINT}") from None
     except errors.GatedRepoError:
@@ -62,6 +65,8 @@ def explained(name: str, repo_type: RepoType | None = None) -> Iterator[None]:
         errors.LocalEntryNotFoundError,
         ConnectionError,
     ) as error:
+        local = "" if os.environ.get("HF_ENDPOINT") else "; for the local Hub: --hub local, or `plum hub serve`"
         raise UserError(
-            f"{what}: no answer from {constants.ENDPOINT} ({type(error).__name__}); is it up, and is HF_ENDPOINT right?"
+            f"{what}: no answer from {constants.ENDPOINT} ({type(error).__name__}); "
+            f"is it up, and HF_ENDPOINT right{local}?"
         ) from None

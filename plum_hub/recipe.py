@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from plum_hub.errors import UserError
 
 NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"  # what the Hub takes for a repository's or a tag's name
+HUB_NAME = re.compile(r"[^/@\s]+/[^/@\s]+(@\S+)?")
 SHARD_SIZE = 100  # instructions a shard: the unit of resuming
 
 
@@ -46,6 +47,8 @@ class Rows(Section):
     def _one_source(self) -> Rows:
         if (self.dataset is None) == (self.file is None):
             raise ValueError("give either `dataset: org/name@tag` or `file: name`, and not both")
+        if self.dataset and not HUB_NAME.fullmatch(self.dataset):
+            raise ValueError(f"`{self.dataset}` is not org/name@tag; for a file write `file: {self.dataset}`")
         return self
 
 
@@ -179,7 +182,9 @@ class Recipe(Section):
     prefer: Prefer = Prefer()
     truth: Truth | None = None
     train: dict[str, Train] = {}
-    methods: tuple[str, ...] = ()
+    methods: Annotated[
+        tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+    ] = ()
     evaluate: Evaluate = Evaluate()
 
     @model_validator(mode="after")
@@ -202,6 +207,11 @@ class Recipe(Section):
                 raise ValueError("`seed_policy` needs its own `base` and `dataset`, and `policy` to say where it goes")
             if self.seed_policy.repo:
                 raise ValueError("`seed_policy.repo`: leave it out; it is published as `policy`")
+        named = [("policy", self.policy)]
+        named += [(f"{name}.{key}", getattr(e, key)) for name, e in self._trainings() for key in ("base", "dataset")]
+        for key, value in named:
+            if value and not HUB_NAME.fullmatch(value):
+                raise ValueError(f"`{key}: {value}` is not org/name@tag")
         for name, entry in self._trainings():
             batch = entry.args.get("per_device_train_batch_size", 8)
             if not isinstance(batch, int):
@@ -247,15 +257,15 @@ class Recipe(Section):
         Raises:
             UserError: in none of them.
         """
-        if Path(name).is_absolute() and Path(name).is_file():
+        if Path(name).is_file():
             return Path(name)
         places = (self.data_dir,) if isinstance(self.data_dir, str) else self.data_dir
         for place in places if not Path(name).is_absolute() else ():
             for pattern in (name, f"{name}.gz"):
                 for found in sorted(Path(place).expanduser().rglob(glob.escape(pattern))):
                     return found
-        where = ", ".join(places) or "data_dir is not set"
-        raise UserError(f"file {name} (or {name}.gz) not found in: {where}. Point to it with --set data_dir=DIR")
+        where = ", ".join(f"`{place}`" for place in ("the working directory", *places))
+        raise UserError(f"file {name} (or {name}.gz) is not in {where}; point to it with --set data_dir=DIR")
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:
@@ -403,6 +413,9 @@ def _explain(path: Path, root: yaml.Node | None, error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown key `{key}`{_nearest(str(where[-1]), _keys_at(where[:-1]))}"
     message = re.sub(r"^Value error, ", "", first["msg"])
+    if first["type"] == "string_pattern_mismatch":
+        known = ", ".join("{" + name + "}" for name in _NAMES)
+        message = f"letters, digits, `.`, `_` and `-` only (and {known}), not {first['input']!r}"
     return f"{place}: {f'`{key}`: ' if key else ''}{message}"
 
 

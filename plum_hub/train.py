@@ -76,8 +76,7 @@ def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
         UserError: dataset, config or column does not exist, or no rows.
     """
     from plum_hub.hub.pull import pull
-    from plum_hub.progress import say
-    from plum_hub.stages.prefer import is_kto_safe, kto_block, kto_order
+    from plum_hub.stages.prefer import is_kto_safe, kto_order
 
     name = entry.dataset or f"{recipe.dataset_repo}@{recipe.tag}"
     pulled = pull(name, entry.config or entry.method, entry.split)
@@ -101,9 +100,6 @@ def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
         prompts, labels = [str(p) for p in rows["prompt"]], rows["label"][:]
         if not is_kto_safe(prompts, labels, batch):  # published for other batches, or by somebody else
             rows = rows.select(kto_order(prompts, labels, recipe.seed, batch)[0])
-        block = kto_block(sum(labels), len(labels) - sum(labels), batch)
-        if block > batch:
-            say(f"note: batches of {batch} cannot all hold both labels; per_device_train_batch_size: {block} could")
     record = {
         "dataset": pulled.repo,
         "tag": pulled.tag,
@@ -166,6 +162,10 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     import trl
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from plum_hub.generate.hf import spare_threads
+    from plum_hub.progress import say
+    from plum_hub.stages.prefer import kto_block
+
     repo, revision = record["base"]["repo"], record["base"]["commit"]
     world = os.environ.get("WORLD_SIZE", "1")  # a checkpoint holds the state of as many processes
     work = output.with_name(f"{output.name}.trainer-{record['fingerprint']}-{world}")
@@ -187,9 +187,15 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     settings["per_device_train_batch_size"] = min(settings.get("per_device_train_batch_size", 8), len(rows))
     config = {"kto": trl.KTOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}[entry.method]
     trainer_class = {"kto": trl.KTOTrainer, "dpo": trl.DPOTrainer, "sft": trl.SFTTrainer}[entry.method]
+    if entry.method == "kto":
+        batch, desirable = settings["per_device_train_batch_size"], sum(rows["label"])
+        block = kto_block(desirable, len(rows) - desirable, batch)
+        if block > batch:
+            say(f"note: some batches of {batch} hold one label only; per_device_train_batch_size: {block} would not")
     tokenizer = AutoTokenizer.from_pretrained(repo, revision=revision)
     # float32 weights, with bf16 arithmetic on a GPU: at the papers' learning rates bf16 weights would lose the updates
     model = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=torch.float32)
+    spare_threads(model)
     reference = {}
     if entry.method != "sft" and not settings.get("precompute_ref_log_probs"):
         # left to itself, TRL 1.16 loads the reference by the model's name alone: the newest commit, not this one
@@ -198,7 +204,10 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         model=model, args=config(**settings), train_dataset=rows, processing_class=tokenizer, **reference
     )
     show_progress(trainer, name)
-    trainer.train(resume_from_checkpoint=last_checkpoint(work))
+    checkpoint = last_checkpoint(work)
+    if checkpoint and trainer.accelerator.is_main_process:
+        say(f"train {name}: going on from step {checkpoint.rpartition('-')[2]}")
+    trainer.train(resume_from_checkpoint=checkpoint)
 
     part = output.with_name(f"{output.name}.part")
     if trainer.accelerator.is_main_process:
@@ -306,12 +315,15 @@ def train_and_push(recipe: Recipe, name: str, runs: Path, push: bool) -> None:
     from plum_hub.hub.publish import check_target
 
     repo = recipe.model_repo(name) if name in recipe.train else ""
+    output = runs / recipe.name / "checkpoints" / name
     if push and repo and not check_target(repo, recipe.tag, "model"):
+        if finished(output, plan(recipe, name)[2]):
+            print(f"{repo}@{recipe.tag} is trained and published already", file=sys.stderr)
+            return
         raise UserError(
             f"model {repo} has a tag {recipe.tag} already, and a tag never moves: "
             f"publish elsewhere with --set train.{name}.repo=org/name, or only train with --no-push"
         )
-    output = runs / recipe.name / "checkpoints" / name
     output.parent.mkdir(parents=True, exist_ok=True)
     record = train(recipe, name, output)
     if int(os.environ.get("RANK", "0")) == 0:

@@ -101,6 +101,8 @@ def test_eval_prints_scores_and_pushes_them_to_the_card(published: tuple[str, st
         (["eval", "plum/none", "--bench", "humaneval"], {}, "benchmark `humaneval` is not known; there is: nano"),
         (["run", "nowhere.yaml"], {}, "recipe nowhere.yaml does not exist"),
         (["run", "{root}/recipes"], {}, "does not exist"),
+        (["eval", "./nothere"], {}, "`./nothere` is neither a folder nor a repository name"),
+        (["run", "{root}/recipes/quickstart.yaml"], {"HF_TOKEN": ""}, "run `hf auth login` or set HF_TOKEN"),
         (["pull", "{tasks}"], {"HF_ENDPOINT": "http://127.0.0.1:abc"}, "is not an address"),
         (["eval", "{root}/recipes"], {}, "is not a causal language model that transformers can load"),
         (
@@ -121,6 +123,14 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["rnu"], ["run"], ["run", "x.yaml", "--chekc"], ["eval", "a/b", "--n", "-1"]])
+def test_a_wrong_call_is_told_by_typer_without_a_traceback(arguments: list[str]) -> None:
+    done = plum(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_serve_prints_a_line_that_points_any_client_to_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Recipes: every file that ships is valid, and each mistake is one line that says where and what instead."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_shipped_recipes_are_valid_and_survive_a_dump(path: Path, tmp_path: Path
     assert recipe.load(write(tmp_path, recipe.dump(loaded))) == loaded
 
 
+def test_the_recipe_in_the_readme_is_valid(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    loaded = recipe.load(write(tmp_path, block))
+    recipe.check_trainer_args(loaded)
+    assert loaded.methods == ("kto",)
+
+
 def test_names_are_filled_in_and_overrides_win(tmp_path: Path) -> None:
     loaded = recipe.load(write(tmp_path, MINIMAL), ["seed=7", "sample.temperature=0.5", "train.kto.args.beta=0.3"])
     assert loaded.dataset_repo == "me/tiny-7"
@@ -68,9 +77,11 @@ def test_names_are_filled_in_and_overrides_win(tmp_path: Path) -> None:
         ("    method: kto", "    method: kto\n    args: {per_device_train_batch_size: 1}", ">= 2"),
         ("  file: tasks.jsonl", "  split: train", "either `dataset: org/name@tag` or `file: name`"),
         ("seed: 3", "seed: [", "not valid YAML"),
+        ("  file: tasks.jsonl", "  dataset: tasks.jsonl", "for a file write `file: tasks.jsonl`"),
+        ("policy: me/model@v1", "policy: model", "`policy: model` is not org/name@tag"),
         ("seed: 3", "seed: &a [*a]", "cannot be read as a recipe"),
         ("tag: v1", "tag: 2024-13-45", "cannot be read as a recipe"),
-        ("name: tiny-{seed}", "name: ../../etc", "`name`: String should match pattern"),
+        ("name: tiny-{seed}", "name: ../../etc", "`name`: letters, digits, `.`, `_` and `-` only (and {seed}, "),
         ("    method: kto", "    method: kto\n    args: {per_device_train_batch_size: '8'}", "a whole number, not '8'"),
         ("seed: 3", "seed_policy: {method: sft, base: a/b}", "`seed_policy` needs its own `base` and `dataset`"),
     ],

@@ -128,8 +128,11 @@ def test_training_alone_pushes_what_it_trained(published: tuple[str, str], tmp_p
     assert card.data.base_model == published[1].partition("@")[0]
     assert "Not evaluated when it was published" in card.content
     again = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert again.returncode == 1
-    assert f"error: model {repo} has a tag v1 already" in again.stderr
+    assert again.returncode == 0
+    assert f"{repo}@v1 is trained and published already" in again.stderr
+    other = subprocess.run([*command, "--set", "seed=5"], env=env, capture_output=True, text=True)
+    assert other.returncode == 1
+    assert f"error: model {repo} has a tag v1 already" in other.stderr
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:

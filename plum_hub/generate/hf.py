@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from plum_hub.errors import UserError
 from plum_hub.generate import Completion, Message, Sampling
@@ -49,6 +49,7 @@ class TransformersEngine:
         if self.tokenizer.pad_token_id is None:  # many base models; the attention mask hides what is padded
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model = model.to(self.device).eval()
+        spare_threads(self.model)
         end = model.generation_config.eos_token_id
         ends = [end] if isinstance(end, int) else list(end or [])
         self.ends = sorted({*ends, self.tokenizer.eos_token_id} - {None})
@@ -109,3 +110,9 @@ class TransformersEngine:
             text = self.tokenizer.decode(tokens, skip_special_tokens=True)
             completions.append(Completion(text, len(tokens), "length" if stop is None else "stop"))
         return completions
+
+
+def spare_threads(model: PreTrainedModel) -> None:
+    """Give a tiny model on the CPU one thread: more gain it little, and on busy cores they wait for each other."""
+    if model.device.type == "cpu" and sum(weights.numel() for weights in model.parameters()) < 10_000_000:
+        torch.set_num_threads(1)

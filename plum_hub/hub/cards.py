@@ -151,7 +151,7 @@ def eval_results(scores: list[Score]) -> list[Any]:
 
 
 def push_scores(name: str, scores: list[Score]) -> None:
-    """Write scores into the model-index of a published checkpoint's card, in place of older ones of the same benchmark.
+    """Write scores into the model-index of a published checkpoint's card, in place of older ones of the same metric.
 
     The card is that of `main`, in a commit after the tags, which stay where they are.
 
@@ -165,8 +165,9 @@ def push_scores(name: str, scores: list[Score]) -> None:
         if revision and _weights(repo, revision) != _weights(repo, "main"):
             raise UserError(f"--push writes on the card of {repo}'s main, whose weights are not those of {revision}")
         card = ModelCard.load(repo)
-        benches = {score.bench for score in scores}
-        kept = [result for result in card.data.eval_results or [] if result.dataset_name not in benches]
+        new = {(score.bench, score.metric) for score in scores}
+        old = card.data.eval_results or []
+        kept = [result for result in old if (result.dataset_name, result.metric_name) not in new]
         card.data.eval_results = kept + eval_results(scores)
         card.data.model_name = card.data.model_name or repo
         card.push_to_hub(repo, commit_message="Update scores (plum eval)")

@@ -110,7 +110,7 @@ def test_files_of_an_earlier_version_do_not_stay(repo: str, tmp_path: Path) -> N
         ("plum/no-such-repo@v1", None, "does not exist on http://127.0.0.1"),
         ("{repo}@v7", None, "no such tag"),
         ("{repo}@v1", "kot", "has no config `kot`; it has: "),
-        ("not a name", None, "not a repository name"),
+        ("not a name", None, "neither a folder nor a repository name"),
     ],
 )
 def test_what_does_not_exist_is_one_clear_line(

@@ -76,7 +76,7 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any]]:
         with state.timed("prefer"):
             views, chosen = prefer.prefer(all_samples, judgements, *settings, fingerprint=key)
         if not chosen["chosen"] or not chosen["rejected"]:
-            raise UserError("no preferences: no instruction has both samples that pass and samples that fail")
+            raise UserError("no preferences: where a sample passes its tests, none fails: nothing to prefer")
         labelled = state.counts["judge"]["out"]
         state.counts["prefer"] = {"in": labelled, "out": len(views["kto"]), **chosen}
         pair_quality = {}

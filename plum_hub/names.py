@@ -12,6 +12,12 @@ from plum_hub.errors import UserError
 RepoType = Literal["model", "dataset"]
 
 
+def split_revision(name: str) -> tuple[str, str | None]:
+    """`org/name@tag` -> (`org/name`, `tag`); the tag is None where there is none."""
+    repo, _, revision = name.partition("@")
+    return repo, revision or None
+
+
 def resolve(name: str, repo_type: RepoType) -> tuple[str, str]:
     """`org/name@revision` -> (`org/name`, commit sha); without a revision, the newest commit of `main`.
 
@@ -20,9 +26,9 @@ def resolve(name: str, repo_type: RepoType) -> tuple[str, str]:
     """
     from huggingface_hub import HfApi
 
-    repo, _, revision = name.partition("@")
+    repo, revision = split_revision(name)
     with explained(name, repo_type):
-        sha = HfApi().repo_info(repo, repo_type=repo_type, revision=revision or None).sha
+        sha = HfApi().repo_info(repo, repo_type=repo_type, revision=revision).sha
     assert sha
     return repo, sha
 

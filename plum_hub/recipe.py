@@ -332,12 +332,6 @@ def dump(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=False)
 
 
-def split_revision(name: str) -> tuple[str, str | None]:
-    """`org/name@tag` -> (`org/name`, `tag`); the tag is None where there is none."""
-    repo, _, revision = name.partition("@")
-    return repo, revision or None
-
-
 def check_trainer_args(recipe: Recipe) -> None:
     """Check `args` of every training against TRL's configuration classes (imports TRL: seconds).
 

@@ -27,9 +27,9 @@ from plum_hub import stages
 from plum_hub.errors import UserError
 from plum_hub.evaluate.statistics import Score, paired_difference
 from plum_hub.hub.publish import Published, check_target
-from plum_hub.names import RepoType
+from plum_hub.names import RepoType, split_revision
 from plum_hub.progress import console, say
-from plum_hub.recipe import Recipe, dump, split_revision
+from plum_hub.recipe import Recipe, dump
 
 
 @dataclass

@@ -43,19 +43,31 @@ VIEWS = {
 }
 
 
-def config_fields(method: str) -> dict[str, Any]:
-    """The arguments of TRL's configuration class for `method`, with their defaults."""
+def trl_classes(method: str) -> tuple[Any, Any]:
+    """TRL's trainer and configuration class for `kto`, `dpo` or `sft`."""
     import trl
 
-    config = {"kto": trl.KTOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}[method]
-    return {field.name: field.default for field in dataclasses.fields(config) if field.init}
+    classes = {
+        "kto": (trl.KTOTrainer, trl.KTOConfig),
+        "dpo": (trl.DPOTrainer, trl.DPOConfig),
+        "sft": (trl.SFTTrainer, trl.SFTConfig),
+    }
+    return classes[method]
+
+
+def config_fields(method: str) -> dict[str, Any]:
+    """The arguments of TRL's configuration class for `method`, with their defaults."""
+    return {field.name: field.default for field in dataclasses.fields(trl_classes(method)[1]) if field.init}
 
 
 def kto_weights(labels: Iterable[bool]) -> dict[str, float]:
     """KTO's loss weights from the label counts, so that both labels weigh the same in sum.
 
-    TRL advises desirable_weight x n_desirable : undesirable_weight x n_undesirable between 1 and 4/3; the rarer label
-    gets the larger weight (KTO, arXiv 2402.01306, section 4.2, equation 9).
+    TRL's KTOTrainer advises desirable_weight x n_desirable : undesirable_weight x n_undesirable between 1 and 4/3; the
+    rarer label gets the larger weight.
+
+    Raises:
+        UserError: there is only one label.
     """
     labels = list(labels)
     desirable = sum(labels)
@@ -120,7 +132,7 @@ def plan(recipe: Recipe, name: str) -> tuple[Train, Dataset, dict[str, Any]]:
         UserError: something the recipe names does not exist or does not fit.
     """
     from plum_hub import stages
-    from plum_hub.names import resolve
+    from plum_hub.names import resolve, split_revision
     from plum_hub.stages import prefer
 
     entry = recipe.seed_policy if name == "seed_policy" else recipe.train.get(name)
@@ -137,7 +149,7 @@ def plan(recipe: Recipe, name: str) -> tuple[Train, Dataset, dict[str, Any]]:
     record: dict[str, Any] = {
         "entry": name,
         "method": entry.method,
-        "base": {"repo": repo, "tag": base.partition("@")[2] or None, "commit": revision},
+        "base": {"repo": repo, "tag": split_revision(base)[1], "commit": revision},
         "data": data,
         "args": args,
         "seed": recipe.seed,
@@ -159,7 +171,6 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     if done := finished(output, record):
         return done
     import torch
-    import trl
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from plum_hub.generate.hf import spare_threads
@@ -185,8 +196,7 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         **record["args"],
     }
     settings["per_device_train_batch_size"] = min(settings.get("per_device_train_batch_size", 8), len(rows))
-    config = {"kto": trl.KTOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}[entry.method]
-    trainer_class = {"kto": trl.KTOTrainer, "dpo": trl.DPOTrainer, "sft": trl.SFTTrainer}[entry.method]
+    trainer_class, config = trl_classes(entry.method)
     if entry.method == "kto":
         batch, desirable = settings["per_device_train_batch_size"], sum(rows["label"])
         block = kto_block(desirable, len(rows) - desirable, batch)

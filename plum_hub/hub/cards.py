@@ -16,7 +16,7 @@ from plum_hub import __version__
 from plum_hub.errors import UserError
 from plum_hub.evaluate.statistics import Score
 from plum_hub.hub.publish import Published, publish, write_datasets
-from plum_hub.names import explained
+from plum_hub.names import explained, split_revision
 from plum_hub.recipe import Recipe, dump
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def publish_checkpoint(
 
     target = recipe.policy if name == "seed_policy" else recipe.model_repo(name)
     assert target
-    repo, _, tag = target.partition("@")
+    repo, tag = split_revision(target)
     tag = tag or recipe.tag
     data_record = record["data"]
     data = ModelCardData(
@@ -160,7 +160,7 @@ def push_scores(name: str, scores: list[Score]) -> None:
     """
     from huggingface_hub import ModelCard
 
-    repo, _, revision = name.partition("@")
+    repo, revision = split_revision(name)
     with explained(repo, "model"):
         if revision and _weights(repo, revision) != _weights(repo, "main"):
             raise UserError(f"--push writes on the card of {repo}'s main, whose weights are not those of {revision}")

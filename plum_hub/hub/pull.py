@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_hub.errors import UserError
-from plum_hub.names import explained, resolve
+from plum_hub.names import explained, resolve, split_revision
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,7 +46,7 @@ def pull(name: str, config: str | None = None, split: str | None = None) -> Pull
     from datasets import load_dataset
     from huggingface_hub import constants
 
-    repo, _, tag = name.partition("@")
+    repo, tag = split_revision(name)
     if constants.HF_HUB_OFFLINE:
         revision = tag or "main"
     else:

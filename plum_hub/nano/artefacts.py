@@ -9,8 +9,8 @@ from typing import Any
 
 from plum_hub.hub.cards import template
 from plum_hub.hub.publish import Published, publish, write_datasets
+from plum_hub.names import split_revision
 from plum_hub.nano import corpus, policy
-from plum_hub.recipe import split_revision
 
 SPLITS = {"dev": "validation", "heldout": "test"}
 

@@ -4,9 +4,9 @@ PLUM section 3: passes every test -> chosen; runs but fails at least one -> reje
 static check (mypy, footnote 2) or does not run on its own -> dropped. A fault of the sandbox is never a label.
 
 Where the tests came without a reference solution, the samples decide which tests count, by CodeT's dual execution
-agreement (arXiv 2207.10397, section 2.2; PLUM's consistency check cites it as its model): samples that pass the same
-set of tests form a group, a group scores (number of samples) x (number of tests they pass), and the tests that the
-best group passes are the ones that count. CodeT's square root of the sample count is a variant of theirs, not used.
+agreement (arXiv 2207.10397; PLUM's consistency check cites it as its model): samples that pass the same set of tests
+form a group, a group scores (number of samples) x (number of tests they pass), and the tests that the best group passes
+are the ones that count.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,10 +28,16 @@ hub = typer.Typer(
     help="The local Hub: a real server on loopback for today's Hugging Face clients.", no_args_is_help=True
 )
 app.add_typer(hub, name="hub")
+sandbox = typer.Typer(help="Where untrusted programs run.", no_args_is_help=True)
+app.add_typer(sandbox, name="sandbox")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 Runs = Annotated[Path, typer.Option("--runs", envvar="PLUM_RUNS", help="Where runs and the local Hub lie.")]
 Where = Annotated[str | None, typer.Option("--hub", help="`local`: the local Hub under --runs. Default: HF_ENDPOINT.")]
+Unsafe = Annotated[
+    bool,
+    typer.Option("--unsafe", help="Run programs even where walls of the sandbox are missing; see `sandbox doctor`."),
+]
 
 
 @app.command()
@@ -40,6 +47,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any recipe key, e.g. --set seed=1.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only validate the recipe; no network.")] = False,
+    unsafe: Unsafe = False,
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
@@ -51,6 +59,7 @@ def run(
         recipes.check_trainer_args(loaded)
         _result({"recipe": str(recipe), "valid": True}, as_json, f"{recipe} is valid")
         return
+    _allow(unsafe)
     from plum_hub.hub.session import use_hub
     from plum_hub.progress import quiet
 
@@ -114,6 +123,7 @@ def evaluate(
     n: Annotated[int, typer.Option(min=0, help="Samples a task at T = 1, besides greedy; 0 for greedy alone.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the sampling at T = 1.")] = 0,
     push: Annotated[bool, typer.Option("--push", help="Write the scores on the model's card.")] = False,
+    unsafe: Unsafe = False,
     hub: Where = None,
     runs: Runs = Path("runs"),
     as_json: Json = False,
@@ -121,6 +131,7 @@ def evaluate(
     """Score a checkpoint: pass@1 with its 95 % interval."""
     if push and Path(model).is_dir():
         raise UserError("--push needs a model on the Hub (org/model), not a folder")
+    _allow(unsafe)
     with _hub(hub, runs):
         from plum_hub.evaluate import evaluate as score
         from plum_hub.progress import quiet, say
@@ -134,6 +145,59 @@ def evaluate(
             say(f"scores written to the card of {model.partition('@')[0]} on main; tags stay as they are")
     lines = [f"{s.bench} {s.metric}: {s.value:.1f} % ({s.ci95[0]:.1f} to {s.ci95[1]:.1f}), {s.n} tasks" for s in scores]
     _result([score.as_json() for score in scores], as_json, "\n".join(lines))
+
+
+@app.command("exec")
+def execute(
+    file: Annotated[Path | None, typer.Argument(help="JSON lines; without it, or `-`: standard input.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: standard output.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Programs at once. Default: one per core.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds to load a program, and for each test.")] = 3.0,
+    memory_mb: Annotated[int, typer.Option(min=64, help="Address space of a program's process, MiB.")] = 1024,
+    unsafe: Unsafe = False,
+) -> None:
+    """Run programs against tests: JSON lines in, verdicts out in the same order, as soon as they are known.
+
+    In: {"id": any, "program": "...", "tests": ["assert f(1) == 2", ...], "seconds": 2.0}
+
+    Out: {"id": any, "outcome": "passed", "message": "", "seconds": 0.004, "tests": [{"outcome": ...}, ...]}
+
+    For the other kinds of test see the head of plum_hub/exec.py.
+    """
+    _allow(unsafe)
+    try:
+        from plum_hub import exec as executing
+        from plum_hub.sandbox import Limits
+
+        default = Limits()
+        # A longer time for each test without a longer one for all of them would have no effect.
+        total = max(default.total_seconds, timeout * default.total_seconds / default.seconds)
+        limits = Limits(seconds=timeout, total_seconds=total, memory_mb=memory_mb)
+        executing.run(None if file == Path("-") else file, output, limits, workers)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:  # nobody reads on, as with `plum exec | head`
+        raise typer.Exit(128 + signal.SIGPIPE) from None
+
+
+@sandbox.command()
+def doctor(as_json: Json = False) -> None:
+    """Try every wall of the sandbox from inside with real programs; exit code 1 if a necessary one is missing."""
+    from dataclasses import asdict
+
+    from plum_hub.sandbox import doctor as examining
+
+    walls = examining.examine()
+    missing = [wall.name for wall in walls if wall.necessary and not wall.stands]
+    fix = examining.fix(walls) if missing else None
+    lines = []
+    for wall in walls:
+        mark = "stands" if wall.stands else "MISSING" if wall.necessary else "missing"
+        lines.append(f"{mark:8} {wall.name}: {wall.means}{f' (by {wall.by})' if wall.by else ''}")
+    _result({"ok": not missing, "walls": [asdict(wall) for wall in walls], "fix": fix}, as_json, "\n".join(lines))
+    if missing:
+        print(f"error: missing: {', '.join(missing)}; {fix}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @hub.command()
@@ -158,6 +222,17 @@ def serve(
         _result({"endpoint": endpoint, "token": token, "root": str(where)}, as_json, words)
 
     serving(where, host, port, ready)
+
+
+def _allow(unsafe: bool) -> None:
+    """Let every sandbox of this process, and of those it starts, open without all its walls."""
+    if unsafe:
+        os.environ["PLUM_UNSAFE"] = "1"
+        print(
+            "warning: --unsafe: programs run with whatever walls stand here (see `plum sandbox doctor`); run only what "
+            "you would run yourself",
+            file=sys.stderr,
+        )
 
 
 def _hub(which: str | None, runs: Path) -> Any:
@@ -198,6 +273,13 @@ def main() -> None:
         sys.exit(1)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+    except RuntimeError as error:
+        from plum_hub.sandbox import SandboxError  # here, so that `plum --help` does not pay for it
+
+        if not isinstance(error, SandboxError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 
 

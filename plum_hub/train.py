@@ -345,7 +345,7 @@ def train_and_push(recipe: Recipe, name: str, runs: Path, push: bool) -> None:
 
 def die_with_parent() -> None:
     """Have the kernel end this process when `plum run` is killed, so that nothing works on unseen (Linux only)."""
-    from plum_hub.sandbox.child import PR_SET_PDEATHSIG, prctl
+    from plum_hub.sandbox.inside.common import PR_SET_PDEATHSIG, prctl
 
     parent = int(os.environ["PLUM_RUN"])
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

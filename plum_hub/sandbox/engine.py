@@ -4,58 +4,43 @@
         for result in sandbox.run(Job(program, (test,)) for program, test in pairs):
             print(result.outcome, result.seconds, result.message)
 
-Each worker is one clean interpreter (`child.py`) that forks a fresh process per program; one thread per worker here
-only moves bytes. The stream may be endless: results come in the order of the jobs, and only a bounded number of jobs
-is taken ahead of them.
+Each worker is one server process (`inside/server.py`) that forks a fresh process per program; one thread per worker
+here only moves bytes. The stream may be endless: results come in the order of the jobs, and only a bounded number of
+jobs is taken ahead of them. What the walls and the verdicts are worth stands in `__init__.py`.
 
-What holds today, on Linux:
+Time: `Limits.seconds` is processor time of program and test together, so that a busy machine changes no verdict. A
+step that waits instead of computing is over its time after twice as long by the wall clock; then the program is run
+once more, alone: no other program of this sandbox runs meanwhile. `Limits.total_seconds` is wall clock for the whole
+program, and bounds our work: tests it leaves unjudged are infra_error, never a verdict. `calibrate` sets the time limit
+of a job from its reference solution's own time.
 
-- a program runs in a process of its own, with neither this process' memory, environment, descriptors nor standard
-  input; address space, file size, descriptors, processor time and core dumps are limited; it starts in an empty
-  directory;
-- no verdict is no pass: leaving by any kind of exit, printing what a verdict looks like, or an exit hook passes
-  nothing;
-- a step over its wall-clock limit is killed from outside with all its descendants, also those in sessions of their own,
-  and the tests after it still get their verdicts;
-- neither the end of this process, kill -9 included, nor a crash of a program leaves a process behind.
-
-What does NOT hold yet, so do not run programs that are out to harm:
-
-- a program can forge a pass: it shares a process with its tests, so it can return objects equal to everything, read the
-  tests and the secret of the report pipe by walking frames, or patch what the tests use;
-- the network is open, and so are the files that this user may read or write, outside the scratch directory as well;
-- a program can signal every process of this user, its server and this very process included (a server that was killed
-  is replaced and the job tried once more; grandchildren of that server may then stay behind);
-- the bytes in the scratch directory are bounded per file only, memory per process only, and as root the number of
-  processes is not bounded;
-- a step close to its time limit may pass on an idle machine and not on a busy one; nothing is run again alone.
-
-Scratch directories lie where `tempfile` puts them: TMPDIR=/dev/shm keeps a slow disk out of the durations.
-
-On macOS there is no subreaper: a descendant that left the session survives its program.
+Temporary directories lie where `tempfile` puts them.
 """
 
 import contextlib
 import json
 import os
+import pickle
 import queue
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from base64 import b64decode
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from plum_hub.outcomes import Outcome, worst
-from plum_hub.sandbox.child import remove_tree
+from plum_hub.sandbox.jobs import Job, Limits, Result, Test, Verdict
 
 #: Jobs taken from the stream before the first result is asked for, per worker. High enough that one program that runs
 #: into its time limit at the head of the line does not leave the other workers without work for long.
@@ -66,56 +51,14 @@ GRACE_SECONDS = 30.0  # beyond a job's own total, before a server is taken for h
 END_SECONDS = 5.0  # for a server to clear up after its input closed
 ATTEMPTS = 2  # servers that may die on a job before it is our error
 
-CHILD = Path(__file__).with_name("child.py")
+INSIDE = Path(__file__).with_name("inside")
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What one program may use."""
-
-    seconds: float = 3.0  # wall clock, for loading the program and for each test
-    total_seconds: float = 10.0  # wall clock, for a program with all its tests
-    memory_mb: int = 1024  # address space, MiB
-    output_bytes: int = 1_000_000  # standard output and error together; also the size of any file it writes
-
-
-@dataclass(frozen=True)
-class Job:
-    """A program and its tests: each test is Python source, run below the program in its namespace, one after another.
-
-    The program sees `__name__ == "solution"`, its tests see "__main__".
-    """
-
-    program: str
-    tests: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One test of a program. `message` is "" or one line of at most 200 characters."""
-
-    outcome: Outcome
-    seconds: float
-    message: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """A program with all its tests.
-
-    `outcome` is that of loading the program if it did not load, else the worst of its tests (PASSED without tests), and
-    `message` belongs to it. There is one verdict per test, in order; a program that did not load gives every test the
-    load's outcome, at 0 seconds.
-    """
-
-    outcome: Outcome
-    seconds: float
-    message: str
-    tests: tuple[Verdict, ...]
+#: Starts `inside/server.py` as a module of the package `inside`, with the rest of this project out of sight.
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from inside import server; del sys.path[0]; server.main()"
 
 
 class SandboxError(RuntimeError):
-    """The sandbox itself does not work here: its interpreter does not start."""
+    """The sandbox does not work here: its interpreter does not start, or a necessary wall is missing."""
 
 
 class _ServerDied(Exception):
@@ -123,11 +66,12 @@ class _ServerDied(Exception):
 
 
 class _Server:
-    """One fork server process with its private directory."""
+    """One server process with its private directory."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         """Start it and wait until it is ready. Raises SandboxError."""
         self.base = tempfile.mkdtemp(prefix="plum-sandbox-")
+        self.tests: Sequence[Test] | None = None  # the suite it has
         scratch = os.path.join(self.base, "scratch")
         environment = {
             "PATH": os.defpath,
@@ -144,10 +88,11 @@ class _Server:
         # One socket for both ways and not two pipes: it can be shut down while a thread waits on it, and even if
         # another process that was forked from this one still holds a copy.
         self.socket, theirs = socket.socketpair()
+        arguments = [str(INSIDE.parent), self.base, json.dumps(_plain(limits))]
         try:
             with theirs, open(log, "wb") as errors:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-s", "-P", "-B", "-X", "utf8", str(CHILD), self.base],
+                    [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", START, *arguments],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=errors,
@@ -157,10 +102,10 @@ class _Server:
                 )
         except OSError as error:
             self.socket.close()
-            remove_tree(self.base)
+            shutil.rmtree(self.base, ignore_errors=True)
             raise SandboxError(f"the sandbox's interpreter does not start: {error}") from error
         try:
-            self._receive(time.monotonic() + START_SECONDS)
+            self.walls: dict[str, Any] = json.loads(self._receive(time.monotonic() + START_SECONDS))
         except _ServerDied as error:
             said = ""
             with contextlib.suppress(OSError):
@@ -168,9 +113,19 @@ class _Server:
             self.close()
             raise SandboxError(f"the sandbox's interpreter does not start: {said or error}") from None
 
-    def ask(self, job: Job, limits: Limits) -> dict[str, Any]:
+    def ask(self, job: Job, limits: Limits, alone: bool) -> dict[str, Any]:
         """The reply to one job. Raises _ServerDied; the server is of no use then."""
-        request = json.dumps({"program": job.program, "tests": job.tests, **asdict(limits)}).encode()
+        same = self.tests is not None and (job.tests is self.tests or job.tests == self.tests)
+        self.tests = job.tests
+        request = pickle.dumps(
+            {
+                "program": job.program,
+                "tests": None if same else [_as_tuple(test) for test in job.tests],
+                "seconds": limits.seconds if job.seconds is None else job.seconds,
+                "total_seconds": limits.total_seconds,
+                "alone": alone,
+            }
+        )
         deadline = time.monotonic() + limits.total_seconds + GRACE_SECONDS
         try:
             self.socket.settimeout(limits.total_seconds + GRACE_SECONDS)
@@ -210,7 +165,7 @@ class _Server:
             self.process.kill()
             self.process.wait()
         self.socket.close()
-        remove_tree(self.base)  # it does so itself, unless it was killed
+        shutil.rmtree(self.base, ignore_errors=True)
 
 
 _Task = tuple[Job, "Future[Result]"]
@@ -219,24 +174,40 @@ _Task = tuple[Job, "Future[Result]"]
 class Sandbox:
     """A pool of workers; use it as a context manager. Safe to share between threads."""
 
-    def __init__(self, limits: Limits = Limits(), workers: int | None = None) -> None:
-        """`workers` is the number of programs run at once; by default one per core. Raises ValueError below one."""
+    def __init__(self, limits: Limits = Limits(), workers: int | None = None, unsafe: bool | None = None) -> None:
+        """`workers` is the number of programs run at once; by default one per core.
+
+        `unsafe` runs programs although necessary walls are missing here; by default only if the environment variable
+        PLUM_UNSAFE is 1. Raises ValueError below one worker.
+        """
         self.limits = limits
         self.workers = (os.cpu_count() or 1) if workers is None else workers
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
+        self.unsafe = os.environ.get("PLUM_UNSAFE") == "1" if unsafe is None else unsafe
+        #: What stands here, once entered: "namespaces" (root, user or ""), "seccomp", "landlock", ..., "notes".
+        self.walls: dict[str, Any] = {}
         #: The most jobs taken from a stream beyond the results handed out.
         self.look_ahead = LOOK_AHEAD * self.workers
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._servers: dict[int, _Server] = {}  # by worker number
         self._lock = threading.Lock()
+        self._turns = _Turns()
         self._closed = False
         self._process = os.getpid()
 
     def __enter__(self) -> "Sandbox":
         if self._closed or self._threads:
             raise SandboxError("a Sandbox is entered once")
+        self.walls = self._server(0).walls
+        missing = missing_walls(self.walls)
+        if missing and not self.unsafe:
+            self.close()
+            raise SandboxError(
+                f"untrusted programs are not run here: nothing keeps them from {' and '.join(missing)}. "
+                "`plum sandbox doctor` tells what to do; --unsafe (or PLUM_UNSAFE=1) runs them all the same"
+            )
         # Daemons: the interpreter must not wait for a running program at its exit.
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"sandbox-{number}", daemon=True)
@@ -282,9 +253,9 @@ class Sandbox:
         waiting: deque[Future[Result]] = deque()
         try:
             for job in islice(jobs, self.look_ahead - 1):
-                waiting.append(self._submit(job))
+                waiting.append(self.submit(job))
             for job in jobs:
-                waiting.append(self._submit(job))
+                waiting.append(self.submit(job))
                 yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -292,7 +263,10 @@ class Sandbox:
             for future in waiting:
                 future.cancel()
 
-    def _submit(self, job: Job) -> "Future[Result]":
+    def submit(self, job: Job) -> "Future[Result]":
+        """Put one job in the queue. Raises SandboxError when the sandbox is not open."""
+        if not self._threads:
+            raise SandboxError("use the Sandbox in a with statement")
         future: Future[Result] = Future()
         with self._lock:
             if self._closed:
@@ -312,19 +286,28 @@ class Sandbox:
         self._drop(number)
 
     def _one(self, number: int, job: Job) -> Result:
-        for _ in range(ATTEMPTS):
-            server = self._server(number)
-            try:
-                return _to_result(server.ask(job, self.limits))
-            except _ServerDied:
-                self._drop(number)
+        alone = False
+        attempts = 0
+        while attempts < ATTEMPTS:
+            with self._turns.alone() if alone else self._turns.together():
+                server = self._server(number)
+                try:
+                    reply = server.ask(job, self.limits, alone)
+                except _ServerDied:
+                    self._drop(number)
+                    attempts += 1
+                    continue
+            if "again" in reply:
+                alone = True
+                continue
+            return _to_result(reply)
         verdict = Verdict(Outcome.INFRA_ERROR, 0.0, "the sandbox's server died on this program, more than once")
         return Result(verdict.outcome, 0.0, verdict.message, (verdict,) * len(job.tests))
 
     def _server(self, number: int) -> _Server:
         server = self._servers.get(number)
         if server is None and not self._closed:
-            server = _Server()
+            server = _Server(self.limits)
             with self._lock:
                 self._servers[number] = server
         if server is None or self._closed:
@@ -338,14 +321,98 @@ class Sandbox:
             server.close()
 
 
+class _Turns:
+    """Programs run together, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._waiting = 0  # for being alone: no new ones start meanwhile
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._running >= 0 and not self._waiting)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._waiting += 1
+            self._changed.wait_for(lambda: self._running == 0)
+            self._waiting -= 1
+            self._running = -1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running = 0
+                self._changed.notify_all()
+
+
+def missing_walls(walls: dict[str, Any]) -> list[str]:
+    """What nothing keeps a program from, of what must not be possible: phrases for a message."""
+    namespaces, seccomp, landlock = walls["namespaces"], walls["seccomp"], walls["landlock"]
+    missing = []
+    if not namespaces and not seccomp:
+        missing += ["using the network", "ending your processes"]
+    if not walls.get("root") and not landlock:
+        missing.append("reading and writing your files")
+    return missing
+
+
+def calibrate(
+    sandbox: Sandbox, references: Iterable[Job], factor: float = 10.0, floor: float = 0.5
+) -> list[float | None]:
+    """Time limits from reference solutions: `Job.seconds` for other programs with the same tests.
+
+    Args:
+        references: each a reference solution with its tests, run here and now.
+        factor: times the slowest step of the reference.
+        floor: seconds, at least.
+
+    Returns:
+        Seconds, never above `Limits.seconds`; None where the reference itself does not pass.
+    """
+    ceiling = sandbox.limits.seconds
+    found: list[float | None] = []
+    for result in sandbox.run(references):
+        slowest = max([test.seconds for test in result.tests], default=result.seconds)
+        passed = result.outcome is Outcome.PASSED
+        found.append(min(ceiling, max(floor, factor * slowest)) if passed else None)
+    return found
+
+
+def _plain(limits: Limits) -> dict[str, Any]:
+    return {name: getattr(limits, name) for name in Limits.__dataclass_fields__}
+
+
+def _as_tuple(test: Test) -> Any:
+    return test if isinstance(test, str) else (type(test).__name__, *astuple(test))
+
+
 def _to_result(reply: dict[str, Any]) -> Result:
-    """The reply of `child.py` as a Result."""
-    load, *tests = (
-        Verdict(Outcome(outcome), round(seconds, 6), message)
-        for outcome, seconds, message in [reply["load"], *reply["tests"]]
-    )
+    """The reply of `inside/server.py` as a Result."""
+    load = _to_verdict([*reply["load"][:3], None])
+    tests = tuple(_to_verdict(step) for step in reply["tests"])
     decisive = load
     if load.outcome is Outcome.PASSED and tests:
         outcome = worst([test.outcome for test in tests])
         decisive = next(test for test in tests if test.outcome is outcome)
-    return Result(decisive.outcome, round(reply["seconds"], 6), decisive.message, tuple(tests))
+    return Result(decisive.outcome, round(reply["seconds"], 6), decisive.message, tests)
+
+
+def _to_verdict(step: list[Any]) -> Verdict:
+    outcome, seconds, message, packed = step
+    verdict = Verdict(Outcome(outcome), round(seconds, 6), message)
+    if packed is None:
+        return verdict
+    from plum_hub.sandbox.inside.wire import loads_plain
+
+    return replace(verdict, values=loads_plain(b64decode(packed)))

@@ -1,0 +1,257 @@
+"""The runners of the tester: one function a kind of test, each gives (outcome, message, values)."""
+
+import ast
+import builtins
+import decimal
+import secrets
+import sys
+from typing import Any
+
+from . import oracles, wire
+from .common import classify, describe
+
+Verdict = tuple[str, str, bytes | None]  # outcome, message, the pickled values of a Record
+
+
+class Asserts:
+    """Source with assertions; the program's names are references in it. Compiled once, run for every program."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.problem = ""
+        self.names: set[str] = set()
+        self.own: set[str] = set()
+        try:
+            tree = ast.parse(source)
+            self.code = compile(tree, "<test>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            self.problem = describe(error)
+            return
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                (self.names if isinstance(node.ctx, ast.Load) else self.own).add(node.id)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                self.own.add(node.name)
+            elif isinstance(node, ast.Global):
+                self.names |= set(node.names)
+            elif isinstance(node, ast.alias):
+                self.own.add((node.asname or node.name).partition(".")[0])
+                if node.name in ("solution", "__main__"):
+                    self.names.add("*")
+
+    def run(self, session: Any) -> Verdict:
+        """Run below the program that `session` has loaded."""
+        if self.problem:
+            return "error", self.problem, None
+        peer = session.subject()
+        namespace = session.namespace()
+        try:
+            exec(self.code, namespace)
+        except wire.Inseparable:
+            return together(self.source, "asserts", session)
+        except wire.Gone as gone:
+            return "gone", str(gone), None
+        except BaseException as error:
+            outcome, message = classify(error, "failed", "error")
+        else:
+            outcome, message = "passed", ""
+        # A test that catches everything may have caught the end of the program, too.
+        return ("gone", peer.dead, None) if peer.dead else (outcome, message, None)
+
+
+class Unittest:
+    """unittest classes, in the program's process."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def run(self, session: Any) -> Verdict:
+        """Run once as it is and, if that passes, once as a challenge."""
+        return together(self.code, "unittest", session)
+
+
+def together(code: str, kind: str, session: Any) -> Verdict:
+    """A test in the program's own process, with the challenge; see `together.py`."""
+    first = _together(code, kind, "", session)
+    if first[0] != "passed":
+        return first[0], first[1], None
+    token = secrets.token_hex(8)
+    again = _together(code, kind, token, session)
+    session.renew()  # the challenge is no place for further tests
+    if again[0] == "failed" and again[2] == first[2]:
+        return "passed", "", None
+    if again[0] in ("gone", "timeout"):
+        return again[0], again[1], None
+    return "blocked", "passed a test that cannot be passed", None
+
+
+def _together(code: str, kind: str, token: str, session: Any) -> tuple[str, str, set[str]]:
+    """(outcome, message, the tests that passed; with a `token`, those that failed with it)."""
+    session.renew()
+    peer = session.subject()
+    try:
+        verdicts = peer.ask("together", (code, kind, token), {})
+    except wire.Gone as gone:
+        return "gone", str(gone), set()
+    except BaseException as error:
+        return ("error", describe(error), set()) if not peer.dead else ("gone", peer.dead, set())
+    if type(verdicts) is not list or not all(
+        type(v) is tuple and len(v) == 3 and all(type(part) is str for part in v) for v in verdicts
+    ):
+        return "blocked", "sent what is no verdict", set()
+    verdicts = [v for v in verdicts if v[1] != "skipped"]
+    if not verdicts:
+        return "error", "no test ran", set()
+    if token:
+        failed = {name for name, outcome, message in verdicts if outcome == "failed" and token in message}
+        return ("failed" if len(failed) == len({v[0] for v in verdicts}) else "passed"), "", failed
+    for name, outcome, message in verdicts:
+        if outcome != "passed":
+            known = outcome if outcome in ("failed", "error", "memory", "output_limit") else "error"
+            return known, f"{name}: {message}", set()
+    return "passed", "", {name for name, _, _ in verdicts}
+
+
+class Calls:
+    """Inputs and expected outputs."""
+
+    def __init__(self, entry_point: str, inputs: Any, expected: Any, oracle: str, atol: float) -> None:
+        self.entry_point, self.inputs, self.expected, self.oracle, self.atol = (
+            entry_point,
+            inputs,
+            expected,
+            oracle,
+            atol,
+        )
+
+    def run(self, session: Any) -> Verdict:
+        """Call, compare here, stop at the first that is wrong."""
+        if len(self.inputs) != len(self.expected):
+            return "error", f"{len(self.inputs)} inputs and {len(self.expected)} expected outputs", None
+        peer = session.subject()
+        agrees = oracles.oracle(self.oracle, self.entry_point.rpartition(".")[2], self.atol)
+        try:
+            for number, (arguments, wanted) in enumerate(zip(self.inputs, self.expected, strict=True)):
+                # A method gets a new object for every call; the arguments are copied by travelling.
+                got = peer.ask("invoke", (self.entry_point, list(arguments)), {})
+                if not agrees(got, wanted, arguments):
+                    return "failed", f"call {number}: got {shown(got)}, expected {shown(wanted)}", None
+        except wire.Gone as gone:
+            return "gone", str(gone), None
+        except AssertionError:
+            return "failed", f"call {number}: {shown(got)}", None
+        except BaseException as error:
+            outcome, message = classify(error, "error", "error")
+            return ("gone", peer.dead, None) if peer.dead else (outcome, f"call {number}: {message}", None)
+        return "passed", "", None
+
+
+class Record:
+    """Inputs whose outputs are wanted."""
+
+    def __init__(self, entry_point: str, inputs: Any) -> None:
+        self.entry_point, self.inputs = entry_point, inputs
+
+    def run(self, session: Any) -> Verdict:
+        """Call each and keep the value."""
+        peer = session.subject()
+        values = []
+        try:
+            for arguments in self.inputs:
+                values.append(peer.ask("invoke", (self.entry_point, list(arguments)), {}))
+            packed = peer.dumps(values)
+            wire.loads_plain(packed)
+        except wire.Gone as gone:
+            return "gone", str(gone), None
+        except BaseException as error:
+            outcome, message = classify(error, "error", "error")
+            return ("gone", peer.dead, None) if peer.dead else (outcome, message, None)
+        return "passed", "", packed
+
+
+class Stdin:
+    """The program as a script."""
+
+    def __init__(self, input: str, output: str) -> None:
+        self.input, self.output = input, output
+
+    def run(self, session: Any) -> Verdict:
+        """A new process for every run."""
+        session.renew()
+        try:
+            outcome, message, printed = session.script(self.input)
+        except wire.Gone as gone:
+            return "gone", str(gone), None
+        if outcome != "passed":
+            return outcome, message, None
+        if same_output(printed, self.output):
+            return "passed", "", None
+        return "failed", f"printed {shown(printed)}, expected {shown(self.output)}", None
+
+
+def same_output(printed: str, wanted: str) -> bool:
+    """LiveCodeBench's rule: the same lines, stripped; a line may also hold the same numbers, as decimals."""
+    mine, theirs = ([line.strip() for line in text.strip().split("\n")] for text in (printed, wanted))
+    if len(mine) != len(theirs):
+        return False
+    return all(a == b or (_decimals(a) is not None and _decimals(a) == _decimals(b)) for a, b in zip(mine, theirs))  # noqa: B905
+
+
+def _decimals(line: str) -> list[decimal.Decimal] | None:
+    try:
+        return [decimal.Decimal(word) for word in line.split()]
+    except decimal.InvalidOperation:
+        return None
+
+
+def shown(value: Any) -> str:
+    """A value for a message."""
+    if wire.is_remote(value):
+        return "an object of the program"
+    try:
+        text = repr(value)
+    except BaseException:
+        return "a value that cannot be shown"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def wanted_names(tests: list[Any]) -> list[str]:
+    """The names that tests take from the program, in a fixed order."""
+    names: set[str] = set()
+    for test in tests:
+        names |= getattr(test, "names", set())
+    return sorted(names)
+
+
+def namespace(peer: wire.Peer, names: list[str], own: set[str]) -> dict[str, Any]:
+    """The globals of assertions: the program's names as references.
+
+    A program must not replace what tests reason with: a name that is also a built-in (`abs`, `sorted`) is the
+    program's only where it is plainly what is tested, that is when the tests take no other name from it.
+    """
+    found = peer.ask("show", (names,), {})
+    if type(found) is not dict:
+        raise wire.Gone("sent what are no names")
+    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+    shadows, others = {}, 0
+    for name, entry in found.items():
+        if name not in names or type(entry) is not tuple:
+            raise wire.Gone("sent what are no names")
+        if entry[0] == "named":
+            try:
+                value = wire.standard(*entry[1:])
+            except BaseException:
+                raise wire.Gone("sent what is no name") from None
+        else:
+            value = entry[1]
+            others += name not in own and not hasattr(builtins, name) and type(value) is not type(sys)
+        if hasattr(builtins, name):
+            shadows[name] = value
+        else:
+            space[name] = value
+    if len(shadows) == 1 and not others:
+        space |= shadows
+    return space
+
+
+KINDS = {"Calls": Calls, "Record": Record, "Stdin": Stdin, "Unittest": Unittest}

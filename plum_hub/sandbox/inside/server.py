@@ -1,0 +1,477 @@
+"""One worker of the sandbox: takes jobs from `engine.py`, brings tester and program together, watches the clock.
+
+    python -s -P -B -X utf8 server.py DIRECTORY LIMITS
+
+(not `python -I`: that flag also ignores PYTHONHASHSEED, and then the order of sets, hence a verdict, would depend on
+which worker a program meets.) Standard input is a socket to the engine; frames are four bytes of length, then
+
+    request  pickle of {"program", "tests" (None: those of the job before), "seconds", "total_seconds", "alone": bool}
+    reply    JSON {"seconds", "load": [outcome, seconds, message], "tests": [[outcome, seconds, message, values], ...]},
+             or {"again": true} when a step was over its time without computing, and `alone` was not set
+
+The first reply says which walls stand. The engine is trusted, and so is the code of server and zygote; testers and
+programs are not. Time limits are for processor time, which a busy machine does not change much; see `Watch`.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import marshal
+import os
+import pickle
+import re
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from . import tester, walls, zygote
+from .common import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    WARM,
+    Closed,
+    limit,
+    prctl,
+    read_frame,
+    short,
+    write_frame,
+)
+
+SCRATCH = "/scratch"  # within the sandbox's own root
+SCRATCH_MB = 64
+MAX_PROCESSES = 64  # with threads, of all that a worker runs
+MAX_OPEN_FILES = 256
+OUT_OF_TIME = "not judged: the time for this program ran out"
+
+#: Libraries that take long to import: programs that name one are forked from a zygote that has them.
+HEAVY = "numpy pandas scipy sklearn matplotlib seaborn sympy networkx nltk requests PIL cv2 unittest"
+HEAVY_IMPORT = re.compile(rf"^\s*(?:import|from)\s+({'|'.join(HEAVY.split())})\b", re.MULTILINE)
+
+ASLEEP = 2.0  # times the limit: a program that has hardly computed by then is waiting for something
+STARVED = 10.0  # times the limit: the machine has no time for it
+HARDLY = 0.1  # of the wall clock
+
+Step = list[Any]  # outcome, seconds, message, values
+
+#: What a tester may say of a test. Of the load: what `subject.py` says.
+TEST_OUTCOMES = {"passed", "failed", "error", "memory", "output_limit", "blocked", "syntax_error"}
+LOAD_OUTCOMES = {"passed", "syntax_error", "load_error", "memory", "output_limit"}
+
+
+class Gone(Exception):
+    """Nobody waits for this job any more, or a zygote died: this server is done."""
+
+
+class Again(Exception):
+    """A step took too long without computing: to be tried alone."""
+
+
+def verdict_of_status(status: int | None, why: str) -> tuple[str, str]:
+    """(outcome, message) of a program's process that ended, or broke the protocol, in the middle of a step."""
+    if status is None:
+        nonsense = why.startswith(("sent what", "asked for", "spoke", "a frame", "an object"))
+        return ("blocked" if nonsense else "crashed"), short(f"the program's process: {why}")
+    if not os.WIFSIGNALED(status):
+        return "crashed", f"left with exit status {os.waitstatus_to_exitcode(status)}"
+    number = os.WTERMSIG(status)
+    if number == signal.SIGXFSZ:
+        return "output_limit", "wrote too much"
+    if number == signal.SIGXCPU:
+        return "timeout", "too much processor time"
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return "crashed", f"killed by {name}"
+
+
+class Tester:
+    """The process that runs one suite."""
+
+    def __init__(self, tests: list[Any], others: list[socket.socket]) -> None:
+        self.control, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                for connection in (self.control, *others):
+                    connection.close()
+                os.close(0)
+                os.open(os.devnull, os.O_RDWR)
+                os.dup2(0, 1)
+                os.dup2(0, 2)
+                tester.main(theirs, tests)
+            finally:
+                os._exit(1)
+        theirs.close()
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        try:
+            return time.clock_gettime((~self.pid << 3) | 2)
+        except OSError:
+            return 0.0
+
+    def end(self) -> None:
+        """Kill it. What it started itself dies with this server, or is not allowed at all."""
+        self.control.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+class Zygote:
+    """A fork server for programs: `zygote.py` in a process namespace of its own, if there are any."""
+
+    def __init__(self, namespaces: str, scratch: str, limits: dict[str, Any], others: list[Any], notes: list[str]) -> None:
+        self.control, theirs = socket.socketpair()
+        self.warm: set[str] = set()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            theirs.close()
+            if namespaces:
+                os.waitpid(pid, 0)
+            return
+        try:
+            for connection in (self.control, *others):
+                connection.close()
+            os.close(0)
+            os.open(os.devnull, os.O_RDWR)
+            alone = bool(namespaces) and walls.separate_pids([])
+            if namespaces and os.fork():
+                os._exit(0)
+            if not alone:
+                prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                prctl(PR_SET_CHILD_SUBREAPER, 1)
+                if not namespaces and os.getppid() != parent:
+                    os._exit(1)
+            else:
+                walls.remount_proc([])
+            output = os.memfd_create("output") if hasattr(os, "memfd_create") else -1
+            if output < 0:
+                output = os.open(os.path.join(scratch, "..", "output"), os.O_RDWR | os.O_CREAT, 0o600)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.close(output)
+            os.chdir(scratch)
+            bound(limits)
+            walls.seal(namespaces, walls.readable_paths(), [scratch], [])
+            gc.disable()
+            gc.freeze()
+            zygote.main(theirs, scratch, alone, limits)
+        finally:
+            os._exit(1)
+
+    def tell(self, request: dict[str, Any], fd: int = -1) -> None:
+        """One request. Raises Gone when the zygote is."""
+        try:
+            tester.send(self.control, marshal.dumps(request), fd)
+        except OSError as error:
+            raise Gone(str(error)) from None
+
+    def ask(self, request: dict[str, Any]) -> Any:
+        """One request with an answer."""
+        self.tell(request)
+        try:
+            return marshal.loads(read_frame(self.control.fileno()))
+        except Closed as closed:
+            raise Gone(str(closed)) from None
+
+
+def bound(limits: dict[str, Any]) -> None:
+    """The resource limits of all that this process forks."""
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_FSIZE, limits["output_bytes"])
+    limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
+    if walls.counts_processes():
+        limit(resource.RLIMIT_NPROC, MAX_PROCESSES)
+    limit(resource.RLIMIT_AS, limits["memory_mb"] << 20)
+
+
+class Watch:
+    """The clock of one step.
+
+    A step is over its time when program and tester have *computed* for its limit, however long that took. One that
+    hardly computes is waiting, and over its time after twice the limit; one that gets no processor time is given up
+    after ten times. The last two depend on the machine: they count only when the program was alone (`Again`).
+    """
+
+    def __init__(self, seconds: float, deadline: float) -> None:
+        self.seconds, self.deadline = seconds, deadline
+        self.began = self.since = time.monotonic()
+        self.base = 0.0
+        self.until = min(self.since + seconds, deadline)
+
+    def step(self) -> float:
+        """Seconds since the last step; the next begins."""
+        now = time.monotonic()
+        spent, self.since = now - self.since, now
+        self.until = min(now + self.seconds, self.deadline)
+        return spent
+
+    def over(self, computed: float) -> str:
+        """"" if there is time left, else computing, waiting or total; `computed` is processor seconds since `began`."""
+        now = time.monotonic()
+        if now >= self.deadline:
+            return "total"
+        spent = now - self.since
+        mine = computed - (self.since - self.began)  # at least so much of it in this step
+        if mine >= 0.9 * self.seconds:
+            return "computing"
+        if spent >= ASLEEP * self.seconds and mine < HARDLY * spent or spent >= STARVED * self.seconds:
+            return "waiting"
+        self.until = min(now + max(0.9 * self.seconds - mine, 0.02), self.deadline)
+        return ""
+
+
+class Server:
+    """What stays from job to job: zygotes, the tester of the last suite."""
+
+    def __init__(self, line: socket.socket, scratch: str, light: Zygote, heavy: Zygote, limits: dict[str, Any]) -> None:
+        self.line, self.scratch, self.light, self.heavy, self.limits = line, scratch, light, heavy, limits
+        self.tests: list[Any] = []
+        self.tester: Tester | None = None
+
+    def drop(self) -> None:
+        """End the tester: its suite is no longer wanted, or it is not to be trusted any more."""
+        if self.tester is not None:
+            self.tester.end()
+            self.tester = None
+
+    def job(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to one request. Raises Gone."""
+        if request["tests"] is not None:
+            self.drop()
+            self.tests = request["tests"]
+        began = time.monotonic()
+        deadline = began + request["total_seconds"]
+        count = len(self.tests)
+        load: Step | None = None
+        steps: list[Step] = []
+        source = self.zygote(request["program"])
+        while load is None or len(steps) < count:
+            if load is not None and time.monotonic() >= deadline:
+                steps += [["infra_error", 0.0, OUT_OF_TIME, None]] * (count - len(steps))
+                break
+            try:
+                first, others = self.attempt(request, source, len(steps), deadline)
+            except Again:
+                return {"again": True}
+            steps += others
+            load = load or first
+            if first[0] != "passed":  # at a second load, too: the tests that are left have nothing to run on
+                steps += [[first[0], 0.0, first[2], None]] * (count - len(steps))
+        return {"seconds": time.monotonic() - began, "load": load, "tests": steps}
+
+    def zygote(self, program: str) -> Zygote:
+        """Where to fork this program from."""
+        named = set(HEAVY_IMPORT.findall(program))
+        if any(not isinstance(test, str) and test[0] == "Unittest" for test in self.tests):
+            named.add("unittest")
+            for test in self.tests:
+                named |= set(HEAVY_IMPORT.findall(test if isinstance(test, str) else str(test[1])))
+        if not named:
+            return self.light
+        if named - self.heavy.warm:
+            self.heavy.tell({"warm": sorted(named - self.heavy.warm)})
+            self.heavy.warm |= named
+        return self.heavy
+
+    def spawn(self, source: Zygote, program: str, script: bool = False, text: str = "") -> socket.socket:
+        """A new process for the program; returns the tester's end of their socket."""
+        ours, theirs = socket.socketpair()
+        try:
+            source.tell({"spawn": program, "script": script, "stdin": text}, theirs.fileno())
+        finally:
+            theirs.close()
+        return ours
+
+    def attempt(
+        self, request: dict[str, Any], source: Zygote, first: int, deadline: float
+    ) -> tuple[Step, list[Step]]:
+        """One process of the program, or several if the tests ask for them, until a step cannot end.
+
+        Returns the step of the load and those of the tests from number `first`. After a load that passed there is at
+        least one test's, if any is left. Raises Gone, Again.
+        """
+        watch = Watch(request["seconds"], deadline)
+        if self.tester is None:
+            self.tester = Tester(self.tests, [self.line, self.light.control, self.heavy.control])
+        tests = self.tester
+        before = tests.cpu()
+        eager = not self.tests or any(isinstance(t, str) or t[0] in ("Calls", "Record") for t in self.tests[first:])
+        running = eager
+        end = spawned = None
+        try:
+            if eager:
+                end = self.spawn(source, request["program"])
+            tester.send(tests.control, json.dumps({"first": first}).encode(), end.fileno() if end else -1)
+            if end:
+                end.close()
+            steps: list[Step] = []
+            while True:
+                kind, value = self.message(tests, watch, source, before)
+                if kind == "spawn":
+                    self.end(source, False)
+                    running = True
+                    spawned = self.spawn(source, request["program"], bool(value[0]), str(value[1]))
+                    tester.send(tests.control, b"{}", spawned.fileno())
+                    spawned.close()
+                    continue
+                seconds = watch.step()
+                if kind in ("load", "test"):
+                    outcome, message, values = (*value, None)[:3]
+                    allowed = LOAD_OUTCOMES if kind == "load" else TEST_OUTCOMES
+                    if outcome not in allowed or (kind == "load") != (not steps) and outcome == "passed":
+                        raise OSError("the tester speaks nonsense")
+                    if kind == "load" and steps:  # a later process of the program did not load
+                        steps.append([outcome, seconds, short(str(message)), None])
+                        return steps[0], steps[1:]
+                    steps.append([outcome, seconds, short(str(message)), values])
+                    if outcome in ("memory", "output_limit") or (kind == "load" and outcome != "passed"):
+                        break
+                    if len(steps) == 1 + len(self.tests) - first:
+                        break
+                    continue
+                if kind == "gone":
+                    status, problem = self.end(source, True)
+                    running = False
+                    end_of = ("infra_error", problem) if problem else verdict_of_status(status, value)
+                elif kind == "total" and (steps or first):  # cut short by our budget, not by its own limit
+                    end_of = ("infra_error", OUT_OF_TIME)
+                elif kind == "waiting" and not request["alone"]:
+                    raise Again
+                else:
+                    doing = "computing" if kind == "computing" else "waiting"
+                    end_of = ("timeout", f"over {request['seconds']:g} s, {doing}")
+                if kind != "gone":
+                    self.drop()
+                steps.append([end_of[0], seconds, end_of[1], None])
+                break
+        except Again:
+            self.drop()
+            raise
+        except (OSError, Closed, ValueError, TypeError) as error:  # the tester died or speaks nonsense
+            self.drop()
+            steps.append(["error", watch.step(), short(f"the tests' process ended: {error}"), None])
+            if len(steps) == 1:
+                steps = [["passed", 0.0, "", None], *steps]
+        finally:
+            if running:
+                self.end(source, False)
+        if len(steps) > 1 and any(step[0] in ("memory", "output_limit") for step in steps):
+            self.drop()
+        return steps[0], steps[1:]
+
+    def end(self, source: Zygote, died: bool) -> tuple[int | None, str]:
+        status, problem = source.ask({"end": died})
+        with contextlib.suppress(OSError):
+            if os.listdir(self.scratch):
+                zygote.remove_tree(self.scratch, keep=True)
+        return status, problem
+
+    def message(self, tests: Tester, watch: Watch, source: Zygote, before: float) -> tuple[str, Any]:
+        """The tester's next word, or why there is none: computing, waiting, total. Raises Gone, Closed, OSError."""
+        poll = select.poll()
+        poll.register(tests.control, select.POLLIN)
+        poll.register(self.line, 0)  # only its hang-up
+        while True:
+            left = watch.until - time.monotonic()
+            events = dict(poll.poll(max(0.0, left) * 1000 + 0.5))
+            if self.line.fileno() in events:
+                raise Gone
+            if events:
+                message = json.loads(tester.receive(tests.control)[0])
+                ((kind, value),) = message.items()
+                if kind not in ("load", "test", "gone", "spawn"):
+                    raise ValueError("unknown word")
+                return kind, value
+            why = watch.over(source.ask({"cpu": 1}) + tests.cpu() - before)
+            if why:
+                return why, None
+
+
+def serve(line: socket.socket, base: str, limits: dict[str, Any], namespaces: str, notes: list[str]) -> None:
+    """Set up walls and zygotes, then take jobs until the engine hangs up."""
+    readable = walls.readable_paths(notes)
+    scratch = os.path.join(base, "scratch")
+    if namespaces and walls.rebuild(readable, SCRATCH, SCRATCH_MB, notes):
+        scratch = SCRATCH
+    else:
+        os.makedirs(scratch, exist_ok=True)
+    os.environ["HOME"] = os.environ["TMPDIR"] = scratch
+    os.chdir(scratch)
+    # Python ignores it, and a program can swallow the error that a write then gives; the signal's default ends it.
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    for name in WARM.split():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    light = Zygote(namespaces, scratch, limits, [line], notes)
+    heavy = Zygote(namespaces, scratch, limits, [line, light.control], notes)
+    bound({**limits, "output_bytes": max(limits["output_bytes"], 1 << 20)})
+    stands = walls.seal(namespaces, readable, [scratch], notes)
+    gc.disable()
+    gc.freeze()
+    server = Server(line, scratch, light, heavy, limits)
+    write_frame(line.fileno(), json.dumps({**stands, "processes": walls.counts_processes(), "notes": notes}).encode())
+    with contextlib.suppress(Gone, Closed, OSError):
+        while True:
+            request = pickle.loads(read_frame(line.fileno()))
+            write_frame(line.fileno(), json.dumps(server.job(request)).encode())
+            gc.collect(0)
+
+
+def stand_by(pid: int, parent: int) -> NoReturn:
+    """The launcher, outside the namespaces: waits for the server `pid`, and ends it when the engine is gone."""
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if hasattr(signal, "sigtimedwait"):
+            signal.sigtimedwait({signal.SIGCHLD}, 1.0)
+        else:
+            time.sleep(0.2)
+        if os.getppid() != parent:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def main() -> NoReturn:
+    """Start: namespaces, then the server as the first process in them."""
+    base, limits = sys.argv[1], json.loads(sys.argv[2])
+    parent = os.getppid()
+    line = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    notes: list[str] = []
+    namespaces = walls.separate(notes)
+    launcher = os.getpid()
+    pid = os.fork()
+    if pid:
+        line.close()
+        stand_by(pid, parent)
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if not namespaces:
+            if os.getppid() != launcher:
+                os._exit(1)
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
+        serve(line, base, limits, namespaces, notes)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()  # to the log that the engine shows
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

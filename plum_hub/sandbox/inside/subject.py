@@ -1,0 +1,161 @@
+"""The program's process: loads the program, then does what the tester asks (`wire.py`). Holds no test.
+
+Whatever the program does to this process, it can only change what its own functions answer. The exception is
+`together`, for tests that must share a process with the program: see `together.py`.
+"""
+
+import contextlib
+import gc
+import os
+import random
+import sys
+import types
+from builtins import compile, exec, isinstance  # noqa: UP029
+from typing import Any, NoReturn
+
+from . import wire
+from .common import Closed, classify, describe, read_frame, write_frame
+
+PRINTED_LIMIT = 65536  # bytes of what a call prints that the tester gets to see
+
+
+class Asked:
+    """Standard input that comes from the tester, who may have put a test's text there."""
+
+    encoding, errors, closed = "utf-8", "strict", False
+
+    def __init__(self, peer: wire.Peer) -> None:
+        self.peer = peer
+
+    def readline(self, size: int = -1) -> str:
+        return str(self.peer.ask("readline", (), {}))
+
+    def read(self, size: int = -1) -> str:
+        return "".join(self)
+
+    def readlines(self) -> list[str]:
+        return list(self)
+
+    def __iter__(self) -> Any:
+        return iter(self.readline, "")
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return 0
+
+
+def flush() -> None:
+    """What is buffered goes out now, so that it counts for this step."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError, AttributeError):  # the program closed it
+            stream.flush()
+
+
+def run_source(source: str, name: str, namespace: dict[str, Any], otherwise: str) -> tuple[str, str]:
+    """(outcome, message) of compiling and executing `source`; `otherwise` is the outcome when it raises."""
+    try:
+        try:
+            code = compile(source, name, "exec", dont_inherit=True)
+        except BaseException as error:
+            # ValueError: null bytes, lone surrogates. RecursionError, MemoryError: nesting the compiler gives up on.
+            return "syntax_error", describe(error)
+        exec(code, namespace)
+        flush()
+    except BaseException as error:
+        return classify(error, otherwise, otherwise)
+    return "passed", ""
+
+
+def main(fd: int, program: str, script: bool, output_bytes: int) -> NoReturn:
+    """Be the program's process: `fd` is the conversation with the tester. Leaves when the tester hangs up."""
+    leave = os._exit  # bound now: the program may replace it, by accident or not
+    try:
+        gc.enable()
+        random.seed(0)  # a fork reseeds from the system; same inputs must give the same verdict
+        module = types.ModuleType("__main__" if script else "solution")
+        sys.modules["__main__"] = module
+        if not script:
+            sys.modules["solution"] = module
+        sys.argv[:] = ["solution.py"]
+        if script:
+            run_script(fd, program, module.__dict__, output_bytes)
+        else:
+            serve(fd, program, module.__dict__)
+    except Closed:
+        pass
+    finally:
+        leave(0)  # no atexit, no finalizer
+
+
+def run_script(fd: int, program: str, namespace: dict[str, Any], output_bytes: int) -> None:
+    """`Stdin` tests: the whole program is one run, and what it printed its answer."""
+    try:
+        compile(program, "<program>", "exec", dont_inherit=True)
+    except BaseException as error:
+        write_frame(fd, wire.Peer(fd, True).dumps(("loaded", "syntax_error", describe(error))))
+        return
+    write_frame(fd, wire.Peer(fd, True).dumps(("loaded", "passed", "")))
+    read_frame(fd)  # the word to go: the conversation goes by turns
+    outcome, message = "passed", ""
+    try:
+        exec(compile(program, "<program>", "exec", dont_inherit=True), namespace)
+    except SystemExit as left:
+        if left.code not in (None, 0):
+            outcome, message = "error", f"left with exit status {str(left.code)[:100]}"
+    except BaseException as error:
+        outcome, message = classify(error, "error", "error")
+    flush()
+    printed = os.pread(1, output_bytes + 1, 0).decode("utf-8", "replace")
+    write_frame(fd, wire.Peer(fd, True).dumps(("ran", outcome, message, printed)))
+
+
+def serve(fd: int, program: str, namespace: dict[str, Any]) -> None:
+    """Load the program and answer the tester until it hangs up."""
+    peer = wire.Peer(fd, trusted=True)
+    outcome, message = run_source(program, "<program>", namespace, "load_error")
+    write_frame(fd, peer.dumps(("loaded", outcome, message)))
+    if outcome != "passed":
+        return
+    seen = os.lseek(1, 0, os.SEEK_CUR)
+    sys.stdin = Asked(peer)  # type: ignore[assignment]
+
+    def printed() -> str | None:
+        nonlocal seen
+        flush()
+        now = os.lseek(1, 0, os.SEEK_CUR)
+        if now == seen:
+            return None
+        data = os.pread(1, min(now - seen, PRINTED_LIMIT), seen)
+        seen = now
+        return data.decode("utf-8", "replace")
+
+    def show(names: list[str]) -> dict[str, Any]:
+        shown = {}
+        for name in names:
+            if name in namespace:
+                value = namespace[name]
+                standard = wire.standard_name(value)
+                shown[name] = ("named", *standard) if standard else ("value", value)
+        return shown
+
+    def invoke(name: str, args: list[Any]) -> Any:
+        """Call a function by name, or a method ("Solution.method") of a new instance made without arguments."""
+        owner, _, method = name.rpartition(".")
+        if (owner or name) not in namespace:
+            raise NameError(f"name {owner or name!r} is not defined")
+        return (getattr(namespace[owner](), method) if owner else namespace[name])(*args)
+
+    def together(code: str, kind: str, token: str) -> Any:
+        from . import together as shared
+
+        namespace["__name__"] = "__main__"
+        return shared.run(code, kind, token, namespace)
+
+    peer.printed = printed
+    peer.functions = {"show": show, "invoke": invoke, "together": together}
+    while True:
+        message = peer.loads(read_frame(fd))
+        if isinstance(message, tuple) and message[0] == "ask":
+            peer.answer(*message[1:])

@@ -1,0 +1,168 @@
+"""The tests' process: runs one suite of tests against one program after another, and tells the server.
+
+It is as untrusted as the tests in it, so it lies within the same walls as a program. It never sees a program's text.
+
+    server -> tester   {"first": number of the test to begin with} and, unless the suite needs none, a socket to the program
+    tester -> server   {"load": [outcome, message]}, then {"test": [outcome, message, values]} for each test, in order;
+                       {"gone": why} when the program's process ended; {"spawn": [script, input]} asks for a new one
+"""
+
+import base64
+import gc
+import json
+import os
+import random
+import socket
+import sys
+from builtins import input as real_input
+from typing import Any, NoReturn
+
+from . import kinds, wire
+from .common import Closed, read_frame, write_frame
+
+
+class LoadFailed(BaseException):
+    """The program does not load; it has been told."""
+
+
+class Session:
+    """A job: the program's processes, one at a time, and what the tests know of them."""
+
+    def __init__(self, control: socket.socket, names: list[str], own: set[str]) -> None:
+        self.control, self.names, self.own = control, names, own
+        self.peer: wire.Peer | None = None
+        self.space: dict[str, Any] | None = None
+        self.told = False
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """One message to the server."""
+        write_frame(self.control.fileno(), json.dumps(message).encode())
+
+    def begin(self, fd: int) -> None:
+        """A new job, with a program's process unless `fd` is -1."""
+        self.peer, self.space, self.told = None, None, False
+        if fd >= 0:
+            self.adopt(fd)
+
+    def adopt(self, fd: int) -> wire.Peer:
+        """Speak with the program behind `fd`, once it has loaded. Raises LoadFailed, wire.Gone."""
+        peer = wire.Peer(fd, trusted=False)
+        peer.functions = {"readline": read_line}
+        try:
+            message = peer.loads(read_frame(fd))
+        except Closed as closed:
+            raise wire.Gone(str(closed)) from None
+        if not (type(message) is tuple and len(message) == 3 and message[0] == "loaded"):
+            raise wire.Gone("sent what is no report")
+        outcome, text = str(message[1]), str(message[2])
+        if not self.told or outcome != "passed":
+            self.told = True
+            self.tell({"load": [outcome, text]})
+        if outcome != "passed":
+            raise LoadFailed
+        self.peer, self.space = peer, None
+        return peer
+
+    def renew(self) -> None:
+        """Done with this process: what comes next needs a new one."""
+        if self.peer is not None:
+            os.close(self.peer.fd)
+        self.peer = self.space = None
+
+    def spawned(self, script: bool, text: str) -> int:
+        self.tell({"spawn": [script, text]})
+        return receive(self.control)[1]
+
+    def subject(self) -> wire.Peer:
+        """The loaded program."""
+        return self.peer or self.adopt(self.spawned(False, ""))
+
+    def script(self, text: str) -> tuple[str, str, str]:
+        """Run the program as a script on `text`: (outcome, message, what it printed)."""
+        peer = self.adopt(self.spawned(True, text))
+        try:
+            write_frame(peer.fd, b"go")
+            message = peer.loads(read_frame(peer.fd))
+        except Closed as closed:
+            raise wire.Gone(str(closed)) from None
+        if not (type(message) is tuple and len(message) == 4 and all(type(part) is str for part in message)):
+            raise wire.Gone("sent what is no report")
+        known = message[1] in ("passed", "error", "memory", "output_limit")
+        return (message[1] if known else "error"), message[2], message[3]
+
+    def namespace(self) -> dict[str, Any]:
+        """The globals of assertion tests; one for all tests on the same process of the program."""
+        if self.space is None:
+            self.space = kinds.namespace(self.subject(), self.names, self.own)
+        return self.space
+
+
+def read_line() -> str:
+    """A line of what the test made standard input."""
+    import builtins
+
+    if builtins.input is not real_input:
+        return f"{builtins.input()}\n"
+    return sys.stdin.readline()
+
+
+def receive(control: socket.socket) -> tuple[bytes, int]:
+    """A frame from the server and the descriptor with it, or -1. Raises Closed."""
+    head, fds, _, _ = socket.recv_fds(control, 4, 1)
+    if len(head) < 4:
+        raise Closed("the server is gone")
+    body = bytearray()
+    size = int.from_bytes(head, "big")
+    while len(body) < size:
+        more = control.recv(size - len(body))
+        if not more:
+            raise Closed("the server is gone")
+        body += more
+    return bytes(body), (fds[0] if fds else -1)
+
+
+def send(control: socket.socket, body: bytes, fd: int = -1) -> None:
+    """A frame and a descriptor to the other end. Raises OSError."""
+    data = len(body).to_bytes(4, "big") + body
+    sent = socket.send_fds(control, [data], [fd]) if fd >= 0 else control.send(data)
+    if sent < len(data):
+        control.sendall(memoryview(data)[sent:])
+
+
+def prepare(tests: list[Any]) -> list[Any]:
+    """The runners of a suite: a str is assertions, a tuple (kind, arguments...) another kind."""
+    return [kinds.Asserts(test) if isinstance(test, str) else kinds.KINDS[test[0]](*test[1:]) for test in tests]
+
+
+def main(control: socket.socket, tests: list[Any]) -> NoReturn:
+    """Be the tests' process until the server hangs up."""
+    leave = os._exit
+    try:
+        gc.enable()
+        runners = prepare(tests)
+        own = set().union(*(getattr(runner, "own", set()) for runner in runners))
+        session = Session(control, kinds.wanted_names(runners), own)
+        while True:
+            body, fd = receive(control)
+            random.seed(0)
+            try:
+                session.begin(fd)
+                for runner in runners[json.loads(body)["first"] :]:
+                    outcome, message, values = runner.run(session)
+                    if outcome == "gone":
+                        raise wire.Gone(message)
+                    packed = base64.b64encode(values).decode() if values is not None else None
+                    session.tell({"test": [outcome, message, packed]})
+                    if outcome in ("memory", "output_limit"):
+                        session.renew()  # the program is not to be trusted after these
+                    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+                session.renew()
+            except wire.Gone as gone:
+                session.renew()
+                session.tell({"gone": str(gone)})
+            except LoadFailed:
+                session.renew()
+    except (Closed, OSError):
+        pass
+    finally:
+        leave(0)

@@ -1,0 +1,175 @@
+"""Tests that share a process with the program: unittest classes, and assertions that derive from its classes.
+
+The program could do anything to such tests; no walls stand between them. So a suite that passed is run a second time,
+in a new process, as a *challenge* in which no test may pass: every equality is asked of an object that nothing equals,
+and every test ends in a failure with a fresh token. Whoever passes by objects that equal everything, by patched test
+machinery, by leaving early or by rewriting results passes the challenge too, and is found out. A program that reads
+this file, tells the two runs apart and behaves in the second is not.
+"""
+
+import ast
+import asyncio
+import io
+import sys
+from typing import Any
+
+from .common import MESSAGE_LIMIT, classify, describe
+
+EQUALITIES = frozenset(
+    "assertEqual assertEquals assertAlmostEqual assertAlmostEquals assertListEqual assertDictEqual assertTupleEqual "
+    "assertSetEqual assertSequenceEqual assertCountEqual assertMultiLineEqual assertIs".split()
+)
+
+
+class Forged(BaseException):
+    """Something equals what nothing equals."""
+
+
+class Impossible:
+    """Equal to nothing, itself included."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+
+def challenge(*values: Any) -> None:
+    """Raises Forged when one of `values` claims to be equal to an impossible object."""
+    for value in values:
+        try:
+            forged = (value == Impossible()) is True
+        except Exception:
+            continue
+        if forged:
+            raise Forged("an object that equals everything")
+
+
+class Challenger(ast.NodeTransformer):
+    """Rewrites a test so that an honest program fails it with `token`, whatever it computes."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.depth = 0
+
+    def final(self) -> ast.stmt:
+        return ast.parse(f"raise AssertionError({self.token!r})").body[0]
+
+    def visit_Assert(self, node: ast.Assert) -> Any:
+        self.generic_visit(node)
+        compared = [node.test.left, *node.test.comparators] if isinstance(node.test, ast.Compare) else [node.test]
+        return ast.Expr(ast.Call(ast.Name("__challenge__", ast.Load()), compared, []))
+
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        self.generic_visit(node)
+        call = node.value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr.startswith("assert"):
+            name = call.func.attr
+            if name in EQUALITIES:
+                return ast.Expr(ast.Call(ast.Name("__challenge__", ast.Load()), call.args[:2], []))
+            if name in ("assertTrue", "assertFalse", "assertIsNone", "assertIsNotNone", "assertIn", "assertNotIn"):
+                return ast.Expr(ast.Tuple(call.args, ast.Load()))
+        return node
+
+    def visit_FunctionDef(self, node: Any) -> Any:
+        testing = node.name.startswith("test") and self.depth == 0
+        self.depth += testing
+        self.generic_visit(node)
+        self.depth -= testing
+        if testing:
+            node.body.append(self.final())
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Return(self, node: ast.Return) -> Any:
+        return self.final() if self.depth == 1 and node.value is None else node
+
+    def visit_Lambda(self, node: ast.Lambda) -> Any:
+        return node
+
+
+def compiled(code: str, kind: str, token: str) -> Any:
+    """The test as it is, or as a challenge when there is a `token`."""
+    tree = ast.parse(code)
+    if token:
+        challenger = Challenger(token)
+        tree = challenger.visit(tree)
+        if kind == "asserts":
+            tree.body.append(challenger.final())
+    return compile(ast.fix_missing_locations(tree), "<test>", "exec", dont_inherit=True)
+
+
+def run(code: str, kind: str, token: str, namespace: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """[(test, outcome, message)] of `code` below the program in `namespace`; `kind` is asserts or unittest."""
+    namespace["__challenge__"] = challenge
+    try:
+        program = compiled(code, kind, token)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        return [("test", "error", describe(error))]
+    if kind == "asserts":
+        try:
+            exec(program, namespace)
+        except BaseException as error:
+            return [("test", *classify(error, "failed", "error"))]
+        return [("test", "passed", "")]
+    return run_unittest(program, namespace)
+
+
+def run_unittest(program: Any, namespace: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Every test method of the classes that `program` defines."""
+    import unittest
+
+    before = set(namespace)
+    namespace["__name__"] = "solution"  # a `unittest.main()` behind the usual guard must not run
+    try:
+        exec(program, namespace)
+    except BaseException as error:
+        return [("test", *classify(error, "failed", "error"))]
+    namespace["__name__"] = "__main__"
+    suite = unittest.TestSuite()
+    for name, value in list(namespace.items()):
+        new = name not in before or name.startswith("Test")
+        if new and isinstance(value, type) and issubclass(value, unittest.TestCase) and value is not unittest.TestCase:
+            suite.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(value))
+    verdicts: list[tuple[str, str, str]] = []
+
+    class Result(unittest.TestResult):
+        def note(self, test: Any, error: Any, asserted: str) -> None:
+            verdicts.append((str(test), *classify(error[1], asserted, "error")))
+
+        def addSuccess(self, test: Any) -> None:
+            verdicts.append((str(test), "passed", ""))
+
+        def addFailure(self, test: Any, err: Any) -> None:
+            self.note(test, err, "failed")
+
+        def addError(self, test: Any, err: Any) -> None:
+            self.note(test, err, "error")
+
+        def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
+            if err is not None:
+                self.note(subtest, err, "failed")
+
+        def addSkip(self, test: Any, reason: str) -> None:
+            verdicts.append((str(test), "skipped", str(reason)[:MESSAGE_LIMIT]))
+
+        def addExpectedFailure(self, test: Any, err: Any) -> None:
+            verdicts.append((str(test), "skipped", "an expected failure"))
+
+        def addUnexpectedSuccess(self, test: Any) -> None:
+            verdicts.append((str(test), "failed", "an unexpected success"))
+
+    kept = sys.stderr
+    sys.stderr = io.StringIO()
+    try:
+        suite.run(Result())
+    except BaseException as error:
+        verdicts.append(("test", *classify(error, "failed", "error")))
+    finally:
+        sys.stderr = kept
+        asyncio.set_event_loop(None)
+    return verdicts

@@ -1,0 +1,105 @@
+"""What goes into the sandbox and what comes out: limits, programs, the kinds of test, verdicts. Pure data.
+
+What a verdict is worth for each kind of test stands in `plum_hub/sandbox/__init__.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from plum_hub.outcomes import Outcome
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use."""
+
+    seconds: float = 3.0  # for loading the program and for each test; see `engine.py` on how it is counted
+    total_seconds: float = 10.0  # wall clock, for a program with all its tests
+    memory_mb: int = 1024  # address space of each process, MiB
+    output_bytes: int = 1_000_000  # standard output and error together; also the size of any file it writes
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Call a function of the program with each of `inputs` and compare what it returns (evalplus, LiveCodeBench).
+
+    One test: it ends at the first call that is wrong. `oracle` says what equal means: `equal` (Python's ==),
+    `livecodebench` (tuples equal lists), `evalplus-humaneval` or `evalplus-mbpp` (evalplus' tolerances and its special
+    oracles by function name).
+    """
+
+    entry_point: str  # a name in the program, or "Class.method" of an instance made without arguments
+    inputs: Sequence[Sequence[Any]]  # positional arguments of each call; plain data
+    expected: Sequence[Any]  # one value a call; plain data
+    oracle: Literal["equal", "livecodebench", "evalplus-humaneval", "evalplus-mbpp"] = "equal"
+    atol: float = 0.0  # absolute tolerance, for evalplus' oracles
+
+
+@dataclass(frozen=True)
+class Record:
+    """Call a function of the program with each of `inputs` and keep what it returns: `Verdict.values`.
+
+    For reference solutions, whose outputs become `Calls.expected`. Passes when no call raises and all values are plain
+    data.
+    """
+
+    entry_point: str
+    inputs: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Stdin:
+    """Run the program as a script on `input` and compare what it prints (LiveCodeBench's rule: lines, stripped; numbers
+    as decimals)."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Unittest:
+    """`code` with unittest.TestCase classes, put below the program in the same process (BigCodeBench)."""
+
+    code: str
+
+
+#: A `str` is Python source with assertions, run below the program (PLUM, CodeT).
+Test = str | Calls | Record | Stdin | Unittest
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program and its tests, run one after another on one loaded program, as long as it lives.
+
+    The program sees `__name__ == "solution"` (with `Stdin`: "__main__"), its tests see "__main__".
+    """
+
+    program: str
+    tests: Sequence[Test] = ()
+    seconds: float | None = None  # this job's own limit in place of `Limits.seconds`, see `calibrate`
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One test of a program. `message` is "" or one line of at most 200 characters."""
+
+    outcome: Outcome
+    seconds: float
+    message: str
+    values: list[Any] | None = field(default=None, compare=False)  # of a `Record` that passed
+
+
+@dataclass(frozen=True)
+class Result:
+    """A program with all its tests.
+
+    `outcome` is that of loading the program if it did not load, else the worst of its tests (PASSED without tests), and
+    `message` belongs to it. There is one verdict per test, in order; a program that did not load gives every test the
+    load's outcome, at 0 seconds.
+    """
+
+    outcome: Outcome
+    seconds: float
+    message: str
+    tests: tuple[Verdict, ...]

@@ -193,7 +193,7 @@ def doctor(as_json: Json = False) -> None:
     lines = []
     for wall in walls:
         mark = "stands" if wall.stands else "MISSING" if wall.necessary else "missing"
-        lines.append(f"{mark:8} {wall.name}: {wall.means}{f' (by {wall.by})' if wall.by else ''}")
+        lines.append(f"{mark:8} {wall.name}: {wall.means}{f' ({wall.by})' if wall.by else ''}")
     _result({"ok": not missing, "walls": [asdict(wall) for wall in walls], "fix": fix}, as_json, "\n".join(lines))
     if missing:
         print(f"error: missing: {', '.join(missing)}; {fix}", file=sys.stderr)

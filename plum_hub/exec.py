@@ -53,7 +53,7 @@ LINE_BYTES = 256 << 20  # the longest line
 
 # ------------------------------------------------------------------------------------------- Python values in JSON
 
-MOST_VALUES = 64 << 20  # of the characters and items of a test's values: a few shared lists can be worth terabytes
+MOST_VALUES = 4 << 20  # items of a test's values, and kilobytes of text: a few shared lists can be worth terabytes
 INT_BITS = 14_000  # about the 4300 digits that Python reads and writes
 
 _PLAIN: dict[str, Callable[[Any], Any]] = {
@@ -82,7 +82,7 @@ def encode(value: Any) -> Any:
 
     def coded(value: Any) -> Any:
         nonlocal left
-        left -= 1 + (len(value) if isinstance(value, (str, bytes)) else 0)
+        left -= 1 + (len(value) >> 10 if isinstance(value, (str, bytes)) else 0)
         if left < 0:
             raise ValueError("too many values")
         if value is None or isinstance(value, (bool, str)):

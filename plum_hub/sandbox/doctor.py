@@ -33,7 +33,7 @@ from plum_hub.sandbox.jobs import Job, Limits, Result
 
 LIMITS = Limits(seconds=3.0, total_seconds=20.0, memory_mb=512, output_bytes=200_000)
 MOST_PROCESSES = 200
-MOST_BYTES = 1 << 30  # written to find the end of the scratch directory
+MOST_BYTES = 128 << 20  # written to find the end of the scratch directory, which should come at half of it
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def probe(each, most):
     return f"wrote {written >> 20} MiB"
 """
 
-RIGHT, WRONG = "def f(x):\n    return x + 1\n", "def f(x):\n    return x + 2\n"
+RIGHT = "def f(x):\n    return {expected}\n"
 ALWAYS_EQUAL = (
     "__eq__ = __ge__ = __le__ = __bool__ = lambda *_: True\n    __ne__ = lambda *_: False\n    __hash__ = None\n"
 )
@@ -191,7 +191,7 @@ def f(x):
     frame = sys._getframe()
     while frame:
         for value in [*frame.f_locals.values(), *frame.f_code.co_consts]:
-            if type(value) is int and value == 713:
+            if type(value) is int and value >> 40:
                 return value
         frame = frame.f_back
 """
@@ -201,6 +201,7 @@ CHEATS = {
     "leaving early": "import os\ndef f(x):\n    os._exit(0)\n",
     "leaving while it loads": "import sys\nsys.exit(0)\n",
     "looking at its caller": FRAMES,
+    "being wrong": "def f(x):\n    return x\n",
     "another AssertionError": "import builtins\nbuiltins.AssertionError = None\ndef f(x):\n    return 0\n",
 }
 
@@ -439,12 +440,11 @@ def _bounded(disk: Wall) -> Wall:
 
 
 def _verdicts(run: Any) -> Wall:
-    """Whether right programs pass, wrong ones fail, and cheats do not pass."""
-    test = ("assert f(712) == 713",)
-    if (right := run(Job(RIGHT, test))).outcome is not Outcome.PASSED:
+    """Whether a right program passes, and nothing else does."""
+    expected = secrets.randbits(60) | 1 << 59  # it is in no program but the right one
+    test = (f"assert f(1) == {expected}",)
+    if (right := run(Job(RIGHT.format(expected=expected), test))).outcome is not Outcome.PASSED:
         means = f"a right program does not pass: {right.outcome}, {right.message}"
-    elif run(Job(WRONG, test)).outcome is not Outcome.FAILED:
-        means = "a wrong program does not fail"
     else:
         passing = [cheat for cheat, program in CHEATS.items() if run(Job(program, test)).outcome is Outcome.PASSED]
         means = f"a program can pass by {', '.join(passing)}" if passing else ""
@@ -467,8 +467,8 @@ def fix(walls: list[Wall]) -> str:
         steps.append(_allow_namespaces())
     if "landlock" in missing:
         steps.append("Linux 5.13 or later with Landlock among its security modules")
-    steps.append("or --unsafe for programs that you trust")
-    return "; ".join(steps)
+    steps = steps or ["what should prevent this is there: please report it"]
+    return "; ".join([*steps, "or --unsafe for programs that you trust"])
 
 
 def _allow_namespaces() -> str:

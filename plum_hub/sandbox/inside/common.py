@@ -18,6 +18,7 @@ MESSAGE_LIMIT = 200  # characters
 FRAME_LIMIT = 256 << 20  # bytes
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -32,6 +33,13 @@ def prctl(option: int, value: int) -> None:
     if LIBC is not None:
         with contextlib.suppress(OSError, AttributeError):
             LIBC.prctl(option, value, 0, 0, 0)
+
+
+def call_process(name: str) -> None:
+    """Name this process for `ps` and `top`, best effort."""
+    if LIBC is not None:
+        with contextlib.suppress(OSError, AttributeError):
+            LIBC.prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def limit(kind: int, value: int) -> None:

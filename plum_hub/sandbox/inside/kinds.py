@@ -223,19 +223,18 @@ def wanted_names(tests: list[Any]) -> list[str]:
     return sorted(names)
 
 
-def namespace(peer: wire.Peer, names: list[str], own: set[str]) -> dict[str, Any]:
+def namespace(found: Any, own: set[str]) -> dict[str, Any]:
     """The globals of assertions: the program's names as references.
 
     A program must not replace what tests reason with: a name that is also a built-in (`abs`, `sorted`) is the
     program's only where it is plainly what is tested, that is when the tests take no other name from it.
     """
-    found = peer.ask("show", (names,), {})
     if type(found) is not dict:
         raise wire.Gone("sent what are no names")
     space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
     shadows, others = {}, 0
     for name, entry in found.items():
-        if name not in names or type(entry) is not tuple:
+        if type(name) is not str or type(entry) is not tuple or len(entry) < 2:
             raise wire.Gone("sent what are no names")
         if entry[0] == "named":
             try:

@@ -35,6 +35,7 @@ from .common import (
     PR_SET_PDEATHSIG,
     WARM,
     Closed,
+    call_process,
     limit,
     prctl,
     read_frame,
@@ -104,6 +105,7 @@ class Tester:
                 os.open(os.devnull, os.O_RDWR)
                 os.dup2(0, 1)
                 os.dup2(0, 2)
+                call_process("plum-tester")
                 tester.main(theirs, tests)
             finally:
                 os._exit(1)
@@ -162,6 +164,7 @@ class Zygote:
             os.chdir(scratch)
             bound(limits)
             walls.seal(namespaces, walls.readable_paths(), [scratch], [])
+            call_process("plum-program")  # its own name is what its forks inherit
             gc.disable()
             gc.freeze()
             zygote.main(theirs, scratch, alone, limits)
@@ -407,6 +410,7 @@ def serve(line: socket.socket, base: str, limits: dict[str, Any], namespaces: st
         os.makedirs(scratch, exist_ok=True)
     os.environ["HOME"] = os.environ["TMPDIR"] = scratch
     os.chdir(scratch)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a first process without handlers cannot be signalled from inside
     # Python ignores it, and a program can swallow the error that a write then gives; the signal's default ends it.
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     for name in WARM.split():
@@ -416,15 +420,14 @@ def serve(line: socket.socket, base: str, limits: dict[str, Any], namespaces: st
     heavy = Zygote(namespaces, scratch, limits, [line, light.control], notes)
     bound({**limits, "output_bytes": max(limits["output_bytes"], 1 << 20)})
     stands = walls.seal(namespaces, readable, [scratch], notes)
-    gc.disable()
     gc.freeze()
+    call_process("plum-sandbox")
     server = Server(line, scratch, light, heavy, limits)
     write_frame(line.fileno(), json.dumps({**stands, "processes": walls.counts_processes(), "notes": notes}).encode())
     with contextlib.suppress(Gone, Closed, OSError):
         while True:
             request = pickle.loads(read_frame(line.fileno()))
             write_frame(line.fileno(), json.dumps(server.job(request)).encode())
-            gc.collect(0)
 
 
 def stand_by(pid: int, parent: int) -> NoReturn:

@@ -68,8 +68,8 @@ def run_source(source: str, name: str, namespace: dict[str, Any], otherwise: str
     return "passed", ""
 
 
-def main(fd: int, program: str, script: bool, output_bytes: int) -> NoReturn:
-    """Be the program's process: `fd` is the conversation with the tester. Leaves when the tester hangs up."""
+def main(peer: wire.Peer, program: str, script: bool, output_bytes: int) -> NoReturn:
+    """Be the program's process: `peer` is the conversation with the tester. Leaves when the tester hangs up."""
     leave = os._exit  # bound now: the program may replace it, by accident or not
     try:
         gc.enable()
@@ -80,27 +80,28 @@ def main(fd: int, program: str, script: bool, output_bytes: int) -> NoReturn:
             sys.modules["solution"] = module
         sys.argv[:] = ["solution.py"]
         if script:
-            run_script(fd, program, module.__dict__, output_bytes)
+            run_script(peer, program, module.__dict__, output_bytes)
         else:
-            serve(fd, program, module.__dict__)
+            serve(peer, program, module.__dict__)
     except Closed:
         pass
     finally:
         leave(0)  # no atexit, no finalizer
 
 
-def run_script(fd: int, program: str, namespace: dict[str, Any], output_bytes: int) -> None:
+def run_script(peer: wire.Peer, program: str, namespace: dict[str, Any], output_bytes: int) -> None:
     """`Stdin` tests: the whole program is one run, and what it printed its answer."""
+    read_frame(peer.fd)
     try:
-        compile(program, "<program>", "exec", dont_inherit=True)
+        code = compile(program, "<program>", "exec", dont_inherit=True)
     except BaseException as error:
-        write_frame(fd, wire.Peer(fd, True).dumps(("loaded", "syntax_error", describe(error))))
+        write_frame(peer.fd, peer.dumps(("loaded", "syntax_error", describe(error), None)))
         return
-    write_frame(fd, wire.Peer(fd, True).dumps(("loaded", "passed", "")))
-    read_frame(fd)  # the word to go: the conversation goes by turns
+    write_frame(peer.fd, peer.dumps(("loaded", "passed", "", None)))
+    read_frame(peer.fd)  # the word to go: the conversation goes by turns
     outcome, message = "passed", ""
     try:
-        exec(compile(program, "<program>", "exec", dont_inherit=True), namespace)
+        exec(code, namespace)
     except SystemExit as left:
         if left.code not in (None, 0):
             outcome, message = "error", f"left with exit status {str(left.code)[:100]}"
@@ -108,14 +109,25 @@ def run_script(fd: int, program: str, namespace: dict[str, Any], output_bytes: i
         outcome, message = classify(error, "error", "error")
     flush()
     printed = os.pread(1, output_bytes + 1, 0).decode("utf-8", "replace")
-    write_frame(fd, wire.Peer(fd, True).dumps(("ran", outcome, message, printed)))
+    write_frame(peer.fd, peer.dumps(("ran", outcome, message, printed)))
 
 
-def serve(fd: int, program: str, namespace: dict[str, Any]) -> None:
+def show(namespace: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Those of `names` that the program defines: the values, or where in the standard library they are from."""
+    shown = {}
+    for name in names:
+        if name in namespace:
+            value = namespace[name]
+            standard = wire.standard_name(value)
+            shown[name] = ("named", *standard) if standard else ("value", value)
+    return shown
+
+
+def serve(peer: wire.Peer, program: str, namespace: dict[str, Any]) -> None:
     """Load the program and answer the tester until it hangs up."""
-    peer = wire.Peer(fd, trusted=True)
     outcome, message = run_source(program, "<program>", namespace, "load_error")
-    write_frame(fd, peer.dumps(("loaded", outcome, message)))
+    names = peer.loads(read_frame(peer.fd))  # sent before we began: no time is lost, and names are all they tell
+    write_frame(peer.fd, peer.dumps(("loaded", outcome, message, show(namespace, names))))
     if outcome != "passed":
         return
     seen = os.lseek(1, 0, os.SEEK_CUR)
@@ -131,15 +143,6 @@ def serve(fd: int, program: str, namespace: dict[str, Any]) -> None:
         seen = now
         return data.decode("utf-8", "replace")
 
-    def show(names: list[str]) -> dict[str, Any]:
-        shown = {}
-        for name in names:
-            if name in namespace:
-                value = namespace[name]
-                standard = wire.standard_name(value)
-                shown[name] = ("named", *standard) if standard else ("value", value)
-        return shown
-
     def invoke(name: str, args: list[Any]) -> Any:
         """Call a function by name, or a method ("Solution.method") of a new instance made without arguments."""
         owner, _, method = name.rpartition(".")
@@ -154,8 +157,8 @@ def serve(fd: int, program: str, namespace: dict[str, Any]) -> None:
         return shared.run(code, kind, token, namespace)
 
     peer.printed = printed
-    peer.functions = {"show": show, "invoke": invoke, "together": together}
+    peer.functions = {"invoke": invoke, "together": together}
     while True:
-        message = peer.loads(read_frame(fd))
+        message = peer.loads(read_frame(peer.fd))
         if isinstance(message, tuple) and message[0] == "ask":
             peer.answer(*message[1:])

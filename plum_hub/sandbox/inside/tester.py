@@ -11,6 +11,7 @@ import base64
 import gc
 import json
 import os
+import pickle
 import random
 import socket
 import sys
@@ -29,7 +30,9 @@ class Session:
     """A job: the program's processes, one at a time, and what the tests know of them."""
 
     def __init__(self, control: socket.socket, names: list[str], own: set[str]) -> None:
-        self.control, self.names, self.own = control, names, own
+        self.control, self.own = control, own
+        self.names = pickle.dumps(names)  # what the tests take from the program: sent to it before all else
+        self.found: Any = None  # and what it has of them
         self.peer: wire.Peer | None = None
         self.space: dict[str, Any] | None = None
         self.told = False
@@ -49,10 +52,11 @@ class Session:
         peer = wire.Peer(fd, trusted=False)
         peer.functions = {"readline": read_line}
         try:
+            write_frame(fd, self.names)
             message = peer.loads(read_frame(fd))
         except Closed as closed:
             raise wire.Gone(str(closed)) from None
-        if not (type(message) is tuple and len(message) == 3 and message[0] == "loaded"):
+        if not (type(message) is tuple and len(message) == 4 and message[0] == "loaded"):
             raise wire.Gone("sent what is no report")
         outcome, text = str(message[1]), str(message[2])
         if not self.told or outcome != "passed":
@@ -60,7 +64,7 @@ class Session:
             self.tell({"load": [outcome, text]})
         if outcome != "passed":
             raise LoadFailed
-        self.peer, self.space = peer, None
+        self.peer, self.space, self.found = peer, None, message[3]
         return peer
 
     def renew(self) -> None:
@@ -93,7 +97,8 @@ class Session:
     def namespace(self) -> dict[str, Any]:
         """The globals of assertion tests; one for all tests on the same process of the program."""
         if self.space is None:
-            self.space = kinds.namespace(self.subject(), self.names, self.own)
+            self.subject()
+            self.space = kinds.namespace(self.found, self.own)
         return self.space
 
 

@@ -8,7 +8,6 @@ this file, tells the two runs apart and behaves in the second is not.
 """
 
 import ast
-import asyncio
 import io
 import sys
 from typing import Any
@@ -171,5 +170,4 @@ def run_unittest(program: Any, namespace: dict[str, Any]) -> list[tuple[str, str
         verdicts.append(("test", *classify(error, "failed", "error")))
     finally:
         sys.stderr = kept
-        asyncio.set_event_loop(None)
     return verdicts

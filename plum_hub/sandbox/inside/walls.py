@@ -14,7 +14,7 @@ Three ways, by what the machine lets us do:
   capabilities and with a note, if others may not read the interpreter: RLIMIT_NPROC does not count user 0;
 - "user" (unprivileged user namespaces): the same, except that a program is our own user to the outer world. Before
   Linux 5.14 RLIMIT_NPROC counts that user's processes everywhere;
-- "" (neither, as in a container by default): Landlock and seccomp only.
+- "" (neither, as in a container by default): Landlock and seccomp only; root still becomes another user, if it can.
 
 Sealed processes cannot call `socket` (except for local networks within a network namespace, and for local sockets if
 the root is our own), see no file contents but `readable` and `writable`, and hold no capability. All that has one

@@ -17,7 +17,6 @@ The tester must not trust the program:
 Not kept: identity and later changes of a *copied* value (a list that a program returns and goes on changing).
 """
 
-import asyncio
 import builtins
 import collections
 import datetime
@@ -220,11 +219,6 @@ class Unpacker(pickle.Unpickler):
         return maker
 
 
-def make_namedtuple(name: str, fields: list[str], values: tuple[Any, ...]) -> Any:
-    """A namedtuple of a class made here."""
-    return collections.namedtuple(name, fields)(*values)  # type: ignore[misc]
-
-
 def make_array(dtype: str, shape: tuple[int, ...], data: bytes | list[Any]) -> Any:
     """A numpy array (or scalar, for an empty shape) of numbers or text."""
     import numpy
@@ -236,6 +230,9 @@ def make_array(dtype: str, shape: tuple[int, ...], data: bytes | list[Any]) -> A
     return array if shape else array[()]
 
 
+PLAIN_MAKERS = {name: Maker(function) for name, function in CONSTRUCTORS.items()} | {"array": Maker(make_array)}
+
+
 # ---------------------------------------------------------------------------------------------- operations
 
 
@@ -244,6 +241,8 @@ def _next(iterator: Any) -> Any:
 
 
 def _await(awaitable: Any) -> Any:
+    import asyncio  # not at the top: every program's process would pay for its memory
+
     async def wait() -> Any:
         return await awaitable
 
@@ -549,16 +548,13 @@ class Peer:
         self.dead = ""  # why, once the other end is gone
         self.printed: Any = None  # at the program's end: what was printed since the last answer
         self.functions: dict[str, Any] = {}  # further operations of this end
-        makers = {
-            **CONSTRUCTORS,
-            "ref": self.make_ref,
-            "back": self.make_back,
-            "type": lambda name: TYPES[name],
-            "module": self.make_module,
-            "named": self.make_named,
-            "array": make_array,
+        self.makers = PLAIN_MAKERS | {
+            "ref": Maker(self.make_ref),
+            "back": Maker(self.make_back),
+            "type": Maker(TYPES.__getitem__),
+            "module": Maker(self.make_module),
+            "named": Maker(self.make_named),
         }
-        self.makers = {name: Maker(function) for name, function in makers.items()}
 
     # ------------------------------------------------------------------------------- values
 
@@ -853,9 +849,8 @@ def _pairs(swap: dict[int, Any], changed: Any) -> list[tuple[Any, Any]]:
 
 def loads_plain(data: bytes) -> Any:
     """Plain data from untrusted bytes. Raises ValueError for anything else."""
-    makers = {name: Maker(function) for name, function in CONSTRUCTORS.items()} | {"array": Maker(make_array)}
     try:
-        return Unpacker(io.BytesIO(data), makers).load()
+        return Unpacker(io.BytesIO(data), PLAIN_MAKERS).load()
     except Exception as error:
         raise ValueError(f"not plain data: {describe(error)}") from None
 

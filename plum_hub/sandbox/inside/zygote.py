@@ -21,7 +21,7 @@ import time
 from math import ceil
 from typing import Any, NoReturn
 
-from . import subject, tester, walls
+from . import subject, tester, walls, wire
 from .common import Closed, describe, limit, write_frame
 
 PROCESS_CLEAR_SECONDS = 10.0  # to kill what a program left behind, before giving up on this whole server
@@ -78,6 +78,7 @@ class Zygote:
         self.control, self.scratch, self.alone, self.limits = control, scratch, alone, limits
         self.pid = 0
         self.problem = ""
+        self.peer = wire.Peer(-1, trusted=True)  # made once: what a fork finds ready costs it no memory of its own
         self.output = 1  # a memory file: file size limits hold for it, and no disk is involved
 
     def spawn(self, request: dict[str, Any], fd: int) -> None:
@@ -108,7 +109,8 @@ class Zygote:
                 os.close(text)
             if not self.alone:
                 walls.seal_subject([])
-            subject.main(fd, request["spawn"], request["script"], self.limits["output_bytes"])
+            self.peer.fd = fd
+            subject.main(self.peer, request["spawn"], request["script"], self.limits["output_bytes"])
         finally:
             os._exit(1)
 

@@ -252,8 +252,10 @@ def _judgements(
         for k, shard in enumerate(samples):
             key = stages.fingerprint("judge", code, settings, source.consistency, sample_keys[k], test_keys[k])
             path = state.folder / "judgements" / f"{k:05d}-{key}.arrow"
+            rows = list(made_tests[k])
             kwargs = {
-                "tests": tests.kept_tests(list(made_tests[k])),
+                "tests": tests.kept_tests(rows),
+                "references": tests.references(rows),
                 "consistency": source.consistency,
                 "static_check": checks.static_check,
                 "sandbox": sandbox,

@@ -77,7 +77,7 @@ def judged(
     codes: list[str], sandbox: Sandbox, consistency: str = "reference", suite: dict[str, str] = TESTS
 ) -> list[Any]:
     rows = [{"instruction_id": "t0", "sample_id": f"t0#{i}", "code": code} for i, code in enumerate(codes)]
-    made = judge.judge(batch(*rows), {"t0": suite}, consistency, "mypy", sandbox)
+    made = judge.judge(batch(*rows), {"t0": suite}, {}, consistency, "mypy", sandbox)
     return list(Dataset.from_dict(made, features=judge.FEATURES))
 
 

@@ -309,6 +309,7 @@ def _tried(sandbox: Sandbox, bait: Bait) -> list[Wall]:
     pids = [os.getpid(), bait.process]
     addresses = [line.getsockname() for line in bait.sockets]
     kind, filtered, abi = (sandbox.walls[key] for key in ("namespaces", "seccomp", "landlock"))
+    root, counted = (sandbox.walls.get(key) for key in ("root", "processes"))
 
     def by(*providers: tuple[Any, str]) -> str:
         return ", ".join(text for stands, text in providers if stands)
@@ -355,7 +356,7 @@ def _tried(sandbox: Sandbox, bait: Bait) -> list[Wall]:
         ),
         wall(
             "reading files",
-            by((kind, "own root directory"), (abi, "Landlock")),
+            by((root, "own root directory"), (abi, "Landlock")),
             "programs read no file but those of Python and its libraries",
             READ,
             bait.files,
@@ -364,7 +365,7 @@ def _tried(sandbox: Sandbox, bait: Bait) -> list[Wall]:
         ),
         wall(
             "writing files",
-            by((kind, "own root directory"), (abi, "Landlock")),
+            by((root, "own root directory"), (abi, "Landlock")),
             "programs write nothing outside a directory that is emptied after each",
             WRITE,
             paths,
@@ -372,7 +373,7 @@ def _tried(sandbox: Sandbox, bait: Bait) -> list[Wall]:
         ),
         wall(
             "environment",
-            "clean environment" + (", own /proc" if kind else ", Landlock" if abi else ""),
+            by((True, "clean environment"), (root, "own /proc"), (not root and abi, "Landlock")),
             "programs see no variable (tokens, keys) of yours, nor of other processes",
             ENVIRONMENT,
             secret,
@@ -386,14 +387,14 @@ def _tried(sandbox: Sandbox, bait: Bait) -> list[Wall]:
         ),
         wall(
             "tracing",
-            by((kind, "pid namespace"), (filtered, "seccomp")),
+            by((kind, "pid namespace"), (filtered, "seccomp"), (not kind and not filtered, "no privileges")),
             "programs can neither read nor change other processes",
             TRACE,
             bait.process,
         ),
         wall(
             "number of processes",
-            "resource limit" if kind else by((filtered, "seccomp: none at all")),
+            by((counted, "resource limit"), (not kind and filtered, "seccomp: it may start none")),
             "a program cannot fill the machine with processes",
             FORK,
             MOST_PROCESSES,

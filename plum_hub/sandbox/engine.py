@@ -51,6 +51,8 @@ GRACE_SECONDS = 30.0  # beyond a job's own total, before a server is taken for h
 END_SECONDS = 5.0  # for a server to clear up after its input closed
 ATTEMPTS = 2  # servers that may die on a job before it is our error
 
+DEFAULT_LIMITS = Limits()
+
 INSIDE = Path(__file__).with_name("inside")
 
 #: Starts `inside/server.py` as a module of the package `inside`, with the rest of this project out of sight.
@@ -174,7 +176,7 @@ _Task = tuple[Job, "Future[Result]"]
 class Sandbox:
     """A pool of workers; use it as a context manager. Safe to share between threads."""
 
-    def __init__(self, limits: Limits = Limits(), workers: int | None = None, unsafe: bool | None = None) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, workers: int | None = None, unsafe: bool | None = None) -> None:
         """`workers` is the number of programs run at once; by default one per core.
 
         `unsafe` runs programs although necessary walls are missing here; by default only if the environment variable
@@ -185,7 +187,8 @@ class Sandbox:
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.unsafe = os.environ.get("PLUM_UNSAFE") == "1" if unsafe is None else unsafe
-        #: What stands here, once entered: "namespaces" (root, user or ""), "seccomp", "landlock", ..., "notes".
+        #: What stands here, once entered: `namespaces` (root, user or ""), `own_root`, `seccomp`, `landlock` (its ABI),
+        #: `proc`, `processes` (their number is bounded), `notes` (why something is missing).
         self.walls: dict[str, Any] = {}
         #: The most jobs taken from a stream beyond the results handed out.
         self.look_ahead = LOOK_AHEAD * self.workers
@@ -362,7 +365,7 @@ def missing_walls(walls: dict[str, Any]) -> list[str]:
     missing = []
     if not namespaces and not seccomp:
         missing += ["using the network", "ending your processes"]
-    if not walls.get("root") and not landlock:
+    if not walls["own_root"] and not landlock:
         missing.append("reading and writing your files")
     return missing
 

@@ -34,7 +34,7 @@ def code_version(*modules: ModuleType) -> str:
     for module in modules:
         assert module.__file__
         file = Path(module.__file__)
-        for path in sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else [file]:
+        for path in sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from datasets import Features, List, Value
 
 from plum_hub.outcomes import NOT_RUNNABLE, Outcome, worst
-from plum_hub.sandbox import Job, Result, Sandbox
+from plum_hub.sandbox import Job, Result, Sandbox, calibrate
 from plum_hub.sandbox.static import check
 from plum_hub.stages import columns, rows
 
@@ -51,6 +51,7 @@ FEATURES = Features(
 def judge(
     batch: dict[str, list[Any]],
     tests: dict[str, dict[str, str]],
+    references: dict[str, list[tuple[str, tuple[str, ...]]]],
     consistency: str,
     static_check: Literal["mypy", "syntax"],
     sandbox: Sandbox,
@@ -60,6 +61,8 @@ def judge(
     Args:
         batch: columns of the samples: `instruction_id`, `sample_id`, `code`.
         tests: `plum_hub.stages.tests.kept_tests` of the same instructions.
+        references: `plum_hub.stages.tests.references` of the same; each is run first, here, and sets the time limit of
+            its instruction's samples. An instruction without any has the sandbox's own limit.
         consistency: `reference` (all kept tests count) or `consensus` (see the module's docstring).
         static_check: `mypy` or `syntax`.
 
@@ -70,8 +73,11 @@ def judge(
     suites = [tests.get(row["instruction_id"], {}) for row in samples]
     static = check([row["code"] for row in samples], static_check)
     # Equal programs with equal tests are run once: at T = 1 a small policy repeats itself a lot.
+    seconds = _time_limits(references, sandbox)
     jobs = {
-        (row["code"], row["instruction_id"]): Job(row["code"], tuple(suite.values()))
+        (row["code"], row["instruction_id"]): Job(
+            row["code"], tuple(suite.values()), seconds.get(row["instruction_id"])
+        )
         for row, suite, verdict in zip(samples, suites, static, strict=True)
         if suite and verdict.outcome is None
     }
@@ -87,6 +93,15 @@ def judge(
         for row in group:
             _label(row, counted)
     return columns(made, FEATURES)
+
+
+def _time_limits(references: dict[str, list[tuple[str, tuple[str, ...]]]], sandbox: Sandbox) -> dict[str, float]:
+    """Instruction id -> seconds; the most patient of its references decides."""
+    runs = [(i, Job(solution, suite)) for i, pairs in references.items() for solution, suite in pairs]
+    limits: dict[str, float] = {}
+    for (i, _), found in zip(runs, calibrate(sandbox, [job for _, job in runs]), strict=True):
+        limits[i] = max(limits.get(i, 0.0), sandbox.limits.seconds if found is None else found)
+    return limits
 
 
 def _row(

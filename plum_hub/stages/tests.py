@@ -146,6 +146,15 @@ def _check_consistency(made: list[dict[str, Any]], sandbox: Sandbox) -> None:
             row |= {"kept": False, "reason": f"inconsistent:{result.outcome.value}"}
 
 
+def references(made: list[dict[str, Any]]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    """Instruction id -> (reference solution, its tests) of each kept response that brought one."""
+    found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for row in made:
+        if row["kept"] and row["solution"]:
+            found.setdefault(row["instruction_id"], []).append((row["solution"], tuple(row["tests"])))
+    return found
+
+
 def kept_tests(made: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """Instruction id -> {test id: test}, of kept responses; a test id is `<response>:<place in it>`."""
     tests: dict[str, dict[str, str]] = {}

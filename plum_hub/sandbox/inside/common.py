@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 
-#: Modules nearly every program imports: loaded once in the zygote, free in every program. Each costs all forks a little.
+#: Modules nearly every program imports: loaded once in the zygote. Each costs all forks a little.
 WARM = (
     "abc array bisect calendar cmath collections collections.abc contextlib copy dataclasses datetime decimal enum "
     "fractions functools hashlib heapq io itertools json math numbers operator os queue random re statistics "

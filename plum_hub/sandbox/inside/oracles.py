@@ -12,8 +12,10 @@ Oracle = Callable[[Any, Any, Any], bool]  # got, wanted, the arguments
 
 NOT_NONE = frozenset(("check_str", "text_match_three", "text_starta_endb"))
 AS_SETS = frozenset(
-    "similar_elements find_char_long common_in_nested_lists extract_singly larg_nnum intersection_array "
-    "find_dissimilar Diff".split()
+    (
+        "similar_elements find_char_long common_in_nested_lists extract_singly larg_nnum "
+        "intersection_array find_dissimilar Diff"
+    ).split()
 )
 
 
@@ -70,7 +72,7 @@ class Evalplus:
             elif name in NOT_NONE:
                 exact = got == wanted if isinstance(got, bool) else wanted == (got is not None)
         elif name == "find_zero":
-            return abs(polynomial(*arguments, got)) <= self.atol
+            return abs(polynomial(arguments[0], got)) <= self.atol
         if self.atol == 0 and is_floats(wanted):
             self.atol = 1e-6
         if exact or self.atol == 0:

@@ -76,7 +76,7 @@ def verdict_of_status(status: int | None, why: str) -> tuple[str, str]:
     """(outcome, message) of a program's process that ended, or broke the protocol, in the middle of a step."""
     if status is None:
         nonsense = why.startswith(("sent what", "asked for", "spoke", "a frame", "an object"))
-        return ("blocked" if nonsense else "crashed"), short(f"the program's process: {why}")
+        return ("blocked" if nonsense else "crashed"), short(why)
     if not os.WIFSIGNALED(status):
         return "crashed", f"left with exit status {os.waitstatus_to_exitcode(status)}"
     number = os.WTERMSIG(status)
@@ -96,6 +96,7 @@ class Tester:
 
     def __init__(self, tests: list[Any], others: list[socket.socket]) -> None:
         self.control, theirs = socket.socketpair()
+        self.dead = False  # as far as we have noticed
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -118,19 +119,28 @@ class Tester:
         except OSError:
             return 0.0
 
-    def end(self) -> None:
-        """Kill it. What it started itself dies with this server, or is not allowed at all."""
+    def end(self) -> int | None:
+        """Kill it; its wait status if it had died by itself. What it started dies with this server at the latest."""
         self.control.close()
-        with contextlib.suppress(ProcessLookupError):
+        status = None
+        give_up = time.monotonic() + zygote.DYING_SECONDS
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):
+            while self.dead and time.monotonic() < give_up:
+                reaped, status = os.waitpid(self.pid, os.WNOHANG)
+                if reaped:
+                    return status
+                time.sleep(0.0005)
             os.kill(self.pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
+        return None
 
 
 class Zygote:
     """A fork server for programs: `zygote.py` in a process namespace of its own, if there are any."""
 
-    def __init__(self, namespaces: str, scratch: str, limits: dict[str, Any], others: list[Any], notes: list[str]) -> None:
+    def __init__(
+        self, namespaces: str, scratch: str, limits: dict[str, Any], others: list[Any], notes: list[str]
+    ) -> None:
         self.control, theirs = socket.socketpair()
         self.warm: set[str] = set()
         parent = os.getpid()
@@ -219,7 +229,7 @@ class Watch:
         return spent
 
     def over(self, computed: float) -> str:
-        """"" if there is time left, else computing, waiting or total; `computed` is processor seconds since `began`."""
+        """Computing, waiting or total; empty if there is time left. `computed`: processor seconds since `began`."""
         now = time.monotonic()
         if now >= self.deadline:
             return "total"
@@ -227,7 +237,7 @@ class Watch:
         mine = computed - (self.since - self.began)  # at least so much of it in this step
         if mine >= 0.9 * self.seconds:
             return "computing"
-        if spent >= ASLEEP * self.seconds and mine < HARDLY * spent or spent >= STARVED * self.seconds:
+        if (spent >= ASLEEP * self.seconds and mine < HARDLY * spent) or spent >= STARVED * self.seconds:
             return "waiting"
         self.until = min(now + max(0.9 * self.seconds - mine, 0.02), self.deadline)
         return ""
@@ -241,11 +251,10 @@ class Server:
         self.tests: list[Any] = []
         self.tester: Tester | None = None
 
-    def drop(self) -> None:
-        """End the tester: its suite is no longer wanted, or it is not to be trusted any more."""
-        if self.tester is not None:
-            self.tester.end()
-            self.tester = None
+    def drop(self) -> int | None:
+        """End the tester: its suite is no longer wanted, or it is not to be trusted. Returns `Tester.end`'s."""
+        tests, self.tester = self.tester, None
+        return tests.end() if tests is not None else None
 
     def job(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request. Raises Gone."""
@@ -295,9 +304,7 @@ class Server:
             theirs.close()
         return ours
 
-    def attempt(
-        self, request: dict[str, Any], source: Zygote, first: int, deadline: float
-    ) -> tuple[Step, list[Step]]:
+    def attempt(self, request: dict[str, Any], source: Zygote, first: int, deadline: float) -> tuple[Step, list[Step]]:
         """One process of the program, or several if the tests ask for them, until a step cannot end.
 
         Returns the step of the load and those of the tests from number `first`. After a load that passed there is at
@@ -310,14 +317,14 @@ class Server:
         before = tests.cpu()
         eager = not self.tests or any(isinstance(t, str) or t[0] in ("Calls", "Record") for t in self.tests[first:])
         running = eager
-        end = spawned = None
+        end = None
+        steps: list[Step] = []
         try:
             if eager:
                 end = self.spawn(source, request["program"])
             tester.send(tests.control, json.dumps({"first": first}).encode(), end.fileno() if end else -1)
             if end:
                 end.close()
-            steps: list[Step] = []
             while True:
                 kind, value = self.message(tests, watch, source, before)
                 if kind == "spawn":
@@ -331,7 +338,7 @@ class Server:
                 if kind in ("load", "test"):
                     outcome, message, values = (*value, None)[:3]
                     allowed = LOAD_OUTCOMES if kind == "load" else TEST_OUTCOMES
-                    if outcome not in allowed or (kind == "load") != (not steps) and outcome == "passed":
+                    if outcome not in allowed or ((kind == "load") != (not steps) and outcome == "passed"):
                         raise OSError("the tester speaks nonsense")
                     if kind == "load" and steps:  # a later process of the program did not load
                         steps.append([outcome, seconds, short(str(message)), None])
@@ -361,10 +368,10 @@ class Server:
             self.drop()
             raise
         except (OSError, Closed, ValueError, TypeError) as error:  # the tester died or speaks nonsense
-            self.drop()
-            steps.append(["error", watch.step(), short(f"the tests' process ended: {error}"), None])
-            if len(steps) == 1:
-                steps = [["passed", 0.0, "", None], *steps]
+            tests.dead = True
+            outcome, message = verdict_of_status(self.drop(), str(error))
+            steps = steps or [["passed", 0.0, "", None]]
+            steps.append([outcome, watch.step(), short(f"in the test: {message}"), None])
         finally:
             if running:
                 self.end(source, False)
@@ -423,7 +430,8 @@ def serve(line: socket.socket, base: str, limits: dict[str, Any], namespaces: st
     gc.freeze()
     call_process("plum-sandbox")
     server = Server(line, scratch, light, heavy, limits)
-    write_frame(line.fileno(), json.dumps({**stands, "processes": walls.counts_processes(), "notes": notes}).encode())
+    facts = {**stands, "own_root": scratch == SCRATCH, "processes": walls.counts_processes(), "notes": notes}
+    write_frame(line.fileno(), json.dumps(facts).encode())
     with contextlib.suppress(Gone, Closed, OSError):
         while True:
             request = pickle.loads(read_frame(line.fileno()))

@@ -131,7 +131,7 @@ def serve(peer: wire.Peer, program: str, namespace: dict[str, Any]) -> None:
     if outcome != "passed":
         return
     seen = os.lseek(1, 0, os.SEEK_CUR)
-    sys.stdin = Asked(peer)  # type: ignore[assignment]
+    sys.stdin = Asked(peer)
 
     def printed() -> str | None:
         nonlocal seen

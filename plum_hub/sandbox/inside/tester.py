@@ -2,7 +2,7 @@
 
 It is as untrusted as the tests in it, so it lies within the same walls as a program. It never sees a program's text.
 
-    server -> tester   {"first": number of the test to begin with} and, unless the suite needs none, a socket to the program
+    server -> tester   {"first": number of the test to begin with} and, if the suite needs one, a socket to the program
     tester -> server   {"load": [outcome, message]}, then {"test": [outcome, message, values]} for each test, in order;
                        {"gone": why} when the program's process ended; {"spawn": [script, input]} asks for a new one
 """
@@ -123,6 +123,8 @@ def receive(control: socket.socket) -> tuple[bytes, int]:
         if not more:
             raise Closed("the server is gone")
         body += more
+    if fds:
+        os.set_inheritable(fds[0], False)
     return bytes(body), (fds[0] if fds else -1)
 
 

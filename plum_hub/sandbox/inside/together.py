@@ -15,8 +15,11 @@ from typing import Any
 from .common import MESSAGE_LIMIT, classify, describe
 
 EQUALITIES = frozenset(
-    "assertEqual assertEquals assertAlmostEqual assertAlmostEquals assertListEqual assertDictEqual assertTupleEqual "
-    "assertSetEqual assertSequenceEqual assertCountEqual assertMultiLineEqual assertIs".split()
+    (
+        "assertEqual assertEquals assertAlmostEqual assertAlmostEquals assertListEqual assertDictEqual "
+        "assertTupleEqual assertSetEqual assertSequenceEqual assertCountEqual assertMultiLineEqual "
+        "assertIs"
+    ).split()
 )
 
 

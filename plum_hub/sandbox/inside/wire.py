@@ -121,8 +121,10 @@ BASES: tuple[tuple[type, Any], ...] = (
 LIBRARIES = frozenset("numpy pandas scipy sympy sklearn networkx".split())
 
 
-def is_known_module(name: str) -> bool:
-    """Whether a module is the same on both sides."""
+def is_known_module(name: str, module: Any = None) -> bool:
+    """Whether a module is the same on both sides; `module`, if given, must be the one imported by that name."""
+    if type(name) is not str or (module is not None and sys.modules.get(name) is not module):
+        return False
     return (name.partition(".")[0] in sys.stdlib_module_names or name in LIBRARIES) and name != "unittest.mock"
 
 
@@ -178,6 +180,8 @@ class Maker:
     """A function that a pickle may call, and can neither read nor change."""
 
     __slots__ = ("_function",)
+
+    _function: Any
 
     def __init__(self, function: Any) -> None:
         object.__setattr__(self, "_function", function)
@@ -282,16 +286,19 @@ OPERATIONS: dict[str, Any] = {
     **{
         name: getattr(operator, name)
         for name in (
-            "eq ne lt le gt ge add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift neg pos abs "
-            "invert index getitem setitem delitem contains iadd isub imul itruediv ifloordiv imod ipow iand ior ixor"
+            "eq ne lt le gt ge add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift neg "
+            "pos abs invert index getitem setitem delitem contains iadd isub imul itruediv ifloordiv imod "
+            "ipow iand ior ixor"
         ).split()
     },
 }
 
 #: What the program may do with what a test hands to it.
 CALLBACK_OPERATIONS = frozenset(
-    "call getattr setattr len iter next bool str repr hash eq ne lt le gt ge add sub mul getitem setitem delitem "
-    "contains enter exit int float index".split()
+    (
+        "call getattr setattr len iter next bool str repr hash eq ne lt le gt ge add sub mul getitem "
+        "setitem delitem contains enter exit int float index"
+    ).split()
 )
 
 
@@ -316,7 +323,7 @@ class Remote:
     def __delattr__(self, name: str) -> None:
         _do(self, "delattr", self, name)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         base = _base(self)
         if base is not MISSING:
@@ -410,9 +417,9 @@ class Callable(Remote):
         return self._peer.ask("call", (self, *args), kwargs)
 
 
-_base = Remote._base.__get__  # type: ignore[attr-defined]
-_kind = Remote._kind.__get__  # type: ignore[attr-defined]
-_peer_of = Remote._peer.__get__  # type: ignore[attr-defined]
+_base = Remote._base.__get__  # type: ignore[misc, attr-defined]
+_kind = Remote._kind.__get__  # type: ignore[misc, attr-defined]
+_peer_of = Remote._peer.__get__  # type: ignore[misc, attr-defined]
 
 
 def is_remote(value: Any) -> bool:
@@ -579,14 +586,19 @@ class Peer:
         if kind is types.FunctionType and value in MARKER_SET:
             return NotImplemented
         if is_remote(value):
-            return marker("back", (Remote._id.__get__(value),))  # type: ignore[attr-defined]
+            return marker("back", (Remote._id.__get__(value),))  # type: ignore[misc, attr-defined]
         copier = VALUES.get(kind)
         if copier is not None:
             name, args = copier(value)
             return marker(name, args)
         if kind is type and value in TYPE_NAMES:
             return marker("type", (TYPE_NAMES[value],))
-        if kind is types.ModuleType and sys.modules.get(value.__name__) is value and is_known_module(value.__name__):
+        if (
+            isinstance(value, types.ModuleType)
+            and kind is types.ModuleType
+            and sys.modules.get(value.__name__) is value
+            and is_known_module(value.__name__)
+        ):
             return marker("module", (value.__name__,))
         if self.trusted is False and kind in (types.BuiltinFunctionType, types.FunctionType, type):
             # A test hands over `len` or `math.sqrt`: the program's own will do.
@@ -656,7 +668,7 @@ class Peer:
 
     def make_module(self, name: str) -> Any:
         """A module of the standard library: the local one, never the program's."""
-        if type(name) is not str or not is_known_module(name):
+        if not is_known_module(name):
             raise pickle.UnpicklingError(f"module {name!r}")
         __import__(name)
         return sys.modules[name]
@@ -855,4 +867,4 @@ def loads_plain(data: bytes) -> Any:
         raise ValueError(f"not plain data: {describe(error)}") from None
 
 
-__all__ = ["Gone", "Inseparable", "Peer", "Remote", "is_remote", "loads_plain"]
+__all__ = "Gone Inseparable Peer Remote is_remote loads_plain".split()

@@ -416,6 +416,6 @@ def _to_verdict(step: list[Any]) -> Verdict:
     verdict = Verdict(Outcome(outcome), round(seconds, 6), message)
     if packed is None:
         return verdict
-    from plum_hub.sandbox.inside.wire import loads_plain
+    from plum_hub.sandbox.inside.values import loads_plain
 
     return replace(verdict, values=loads_plain(b64decode(packed)))

@@ -7,8 +7,9 @@ import secrets
 import sys
 from typing import Any
 
-from . import oracles, wire
+from . import oracles, values
 from .common import classify, describe
+from .remote import Gone, Inseparable, is_remote
 
 Verdict = tuple[str, str, bytes | None]  # outcome, message, the pickled values of a Record
 
@@ -47,9 +48,9 @@ class Asserts:
         namespace = session.namespace()
         try:
             exec(self.code, namespace)
-        except wire.Inseparable:
+        except Inseparable:
             return together(self.source, "asserts", session)
-        except wire.Gone as gone:
+        except Gone as gone:
             return "gone", str(gone), None
         except BaseException as error:
             outcome, message = classify(error, "failed", "error")
@@ -91,7 +92,7 @@ def _together(code: str, kind: str, token: str, session: Any) -> tuple[str, str,
     peer = session.subject()
     try:
         verdicts = peer.ask("together", (code, kind, token), {})
-    except wire.Gone as gone:
+    except Gone as gone:
         return "gone", str(gone), set()
     except BaseException as error:
         return ("error", describe(error), set()) if not peer.dead else ("gone", peer.dead, set())
@@ -136,7 +137,7 @@ class Calls:
                 got = peer.ask("invoke", (self.entry_point, list(arguments)), {})
                 if not agrees(got, wanted, arguments):
                     return "failed", f"call {number}: got {shown(got)}, expected {shown(wanted)}", None
-        except wire.Gone as gone:
+        except Gone as gone:
             return "gone", str(gone), None
         except AssertionError:
             return "failed", f"call {number}: {shown(got)}", None
@@ -155,13 +156,13 @@ class Record:
     def run(self, session: Any) -> Verdict:
         """Call each and keep the value."""
         peer = session.subject()
-        values = []
+        got = []
         try:
             for arguments in self.inputs:
-                values.append(peer.ask("invoke", (self.entry_point, list(arguments)), {}))
-            packed = peer.dumps(values)
-            wire.loads_plain(packed)
-        except wire.Gone as gone:
+                got.append(peer.ask("invoke", (self.entry_point, list(arguments)), {}))
+            packed = peer.dumps(got)
+            values.loads_plain(packed)
+        except Gone as gone:
             return "gone", str(gone), None
         except BaseException as error:
             outcome, message = classify(error, "error", "error")
@@ -180,7 +181,7 @@ class Stdin:
         session.renew()
         try:
             outcome, message, printed = session.script(self.input)
-        except wire.Gone as gone:
+        except Gone as gone:
             return "gone", str(gone), None
         if outcome != "passed":
             return outcome, message, None
@@ -206,7 +207,7 @@ def _decimals(line: str) -> list[decimal.Decimal] | None:
 
 def shown(value: Any) -> str:
     """A value for a message."""
-    if wire.is_remote(value):
+    if is_remote(value):
         return "an object of the program"
     try:
         text = repr(value)
@@ -230,17 +231,17 @@ def namespace(found: Any, own: set[str]) -> dict[str, Any]:
     program's only where it is plainly what is tested, that is when the tests take no other name from it.
     """
     if type(found) is not dict:
-        raise wire.Gone("sent what are no names")
+        raise Gone("sent what are no names")
     space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
     shadows, others = {}, 0
     for name, entry in found.items():
         if type(name) is not str or type(entry) is not tuple or len(entry) < 2:
-            raise wire.Gone("sent what are no names")
+            raise Gone("sent what are no names")
         if entry[0] == "named":
             try:
-                value = wire.standard(*entry[1:])
+                value = values.standard(*entry[1:])
             except BaseException:
-                raise wire.Gone("sent what is no name") from None
+                raise Gone("sent what is no name") from None
         else:
             value = entry[1]
             others += name not in own and not hasattr(builtins, name) and type(value) is not type(sys)

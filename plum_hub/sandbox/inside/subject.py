@@ -13,7 +13,7 @@ import types
 from builtins import compile, exec, isinstance  # noqa: UP029
 from typing import Any, NoReturn
 
-from . import wire
+from . import values, wire
 from .common import Closed, classify, describe, read_frame, write_frame
 
 PRINTED_LIMIT = 65536  # bytes of what a call prints that the tester gets to see
@@ -118,7 +118,7 @@ def show(namespace: dict[str, Any], names: list[str]) -> dict[str, Any]:
     for name in names:
         if name in namespace:
             value = namespace[name]
-            standard = wire.standard_name(value)
+            standard = values.standard_name(value)
             shown[name] = ("named", *standard) if standard else ("value", value)
     return shown
 

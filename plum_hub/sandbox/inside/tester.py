@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from . import kinds, wire
 from .common import Closed, read_frame, write_frame
+from .remote import Gone
 
 
 class LoadFailed(BaseException):
@@ -48,16 +49,16 @@ class Session:
             self.adopt(fd)
 
     def adopt(self, fd: int) -> wire.Peer:
-        """Speak with the program behind `fd`, once it has loaded. Raises LoadFailed, wire.Gone."""
+        """Speak with the program behind `fd`, once it has loaded. Raises LoadFailed, Gone."""
         peer = wire.Peer(fd, trusted=False)
         peer.functions = {"readline": read_line}
         try:
             write_frame(fd, self.names)
             message = peer.loads(read_frame(fd))
         except Closed as closed:
-            raise wire.Gone(str(closed)) from None
+            raise Gone(str(closed)) from None
         if not (type(message) is tuple and len(message) == 4 and message[0] == "loaded"):
-            raise wire.Gone("sent what is no report")
+            raise Gone("sent what is no report")
         outcome, text = str(message[1]), str(message[2])
         if not self.told or outcome != "passed":
             self.told = True
@@ -88,9 +89,9 @@ class Session:
             write_frame(peer.fd, b"go")
             message = peer.loads(read_frame(peer.fd))
         except Closed as closed:
-            raise wire.Gone(str(closed)) from None
+            raise Gone(str(closed)) from None
         if not (type(message) is tuple and len(message) == 4 and all(type(part) is str for part in message)):
-            raise wire.Gone("sent what is no report")
+            raise Gone("sent what is no report")
         known = message[1] in ("passed", "error", "memory", "output_limit")
         return (message[1] if known else "error"), message[2], message[3]
 
@@ -157,14 +158,14 @@ def main(control: socket.socket, tests: list[Any]) -> NoReturn:
                 for runner in runners[json.loads(body)["first"] :]:
                     outcome, message, values = runner.run(session)
                     if outcome == "gone":
-                        raise wire.Gone(message)
+                        raise Gone(message)
                     packed = base64.b64encode(values).decode() if values is not None else None
                     session.tell({"test": [outcome, message, packed]})
                     if outcome in ("memory", "output_limit"):
                         session.renew()  # the program is not to be trusted after these
                     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
                 session.renew()
-            except wire.Gone as gone:
+            except Gone as gone:
                 session.renew()
                 session.tell({"gone": str(gone)})
             except LoadFailed:

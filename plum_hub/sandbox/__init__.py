@@ -1,6 +1,41 @@
 """Untrusted programs: run them (`Sandbox`) and check them without running (`check`).
 
-Knows nothing of models, datasets or the Hub. TODO guarantees.
+    with Sandbox(Limits(seconds=3.0)) as sandbox:
+        for result in sandbox.run(Job(program, tests) for program, tests in pairs):
+            print(result.outcome, [test.outcome for test in result.tests])
+
+Knows nothing of models, datasets or the Hub. `plum exec` is this for JSON lines, `plum sandbox doctor` tells which
+walls stand on this machine. How it is built: `inside/__init__.py`.
+
+**What a verdict is worth.** A program cannot make a test pass by anything but what its functions answer, because the
+test is not there to be tampered with. By kind of test:
+
+- assertions (a `str`): run in a process of their own, where the program's names are references. Calls, operators and
+  attributes are carried over; what comes back is plain data, or a reference that equals no plain data. So the expected
+  values, the comparison, the exceptions that count and the verdict are out of the program's reach. The program's word
+  stands only for what the test asks of the program's own objects: two of its objects compared with each other, `in` one
+  of its containers, `isinstance` with its classes, its truth values, helper functions that the test takes from it.
+  Names of built-ins and modules are the test's own, unless the built-in's name is all that the test takes;
+- `Calls`, `Record`: the same; only plain data is accepted;
+- `Stdin`: what is printed is compared outside;
+- `Unittest`, and assertions that derive from the program's classes: need the program's objects alive, mocks and all, so
+  they share its process. A suite that passes there is run again as a challenge that no program can pass; who passes is
+  `blocked`. That catches always-equal objects, patched machinery, early exits and rewritten results. A program written
+  to tell the two runs apart is not caught: do not reward such tests where somebody may optimise against them.
+
+The tests are not trusted either: they run behind the same walls, and can do no more than decide their own verdicts.
+Where tests come from the judged model itself, they can of course be written to pass.
+
+Not kept, so that a right program may fail: a returned container that the program goes on changing is a copy; an object
+of the program that means to equal plain data (not by deriving from its type) does not; `type(x) is C` for a class of
+the program is false; identity of copied arguments.
+
+**Walls** (`inside/walls.py` tells them in full): own namespaces and an own root directory where the kernel grants them,
+Landlock and seccomp besides. No network but an own empty one; nothing written outside a scratch directory that is
+emptied after each program; nothing readable but the interpreter and its libraries; no environment; no signal, ptrace or
+limit of others; processes, memory of each process, processor time, output, open files and scratch bytes bounded; all
+that a program started is killed at its end, by the kernel where there are process namespaces. Not bounded: memory of a
+program's processes in sum (64 processes at most, each with its own limit). A hole in the kernel is a hole here.
 """
 
 from plum_hub.sandbox.engine import Sandbox, SandboxError, calibrate

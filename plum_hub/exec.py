@@ -6,8 +6,8 @@ A line in, and the line that comes out for it:
     {"id": 7, "outcome": "passed", "message": "", "seconds": 0.004,
      "tests": [{"outcome": "passed", "seconds": 0.001, "message": ""}]}
 
-`id` is any JSON and comes back as it is; `seconds` is this program's own time limit and may be left out. A test is
-Python source with assertions, or one of
+`id` is any JSON and comes back as it is; `seconds` is this program's own time limit, below --timeout, and may be left
+out. A test is Python source with assertions, or one of
 
     {"type": "calls", "entry_point": "f", "inputs": [[1], [2]], "expected": [2, 3], "oracle": "equal", "atol": 0}
     {"type": "stdin", "input": "1\\n", "output": "2\\n"}
@@ -323,6 +323,8 @@ def execute(
             number, text = event
             try:
                 line = parse(text)
+                if line.seconds and line.seconds > sandbox.limits.seconds:
+                    raise ValueError(f"`seconds`: {line.seconds:g} is above --timeout {sandbox.limits.seconds:g}")
             except ValueError as error:
                 problem, reading = f"{name}:{number}: {error}", False
                 continue

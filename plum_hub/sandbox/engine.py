@@ -31,7 +31,7 @@ import threading
 import time
 from base64 import b64decode
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import astuple, replace
 from itertools import islice
@@ -73,7 +73,7 @@ class _Server:
     def __init__(self, limits: Limits) -> None:
         """Start it and wait until it is ready. Raises SandboxError."""
         self.base = tempfile.mkdtemp(prefix="plum-sandbox-")
-        self.tests: Sequence[Test] | None = None  # the suite it has
+        self.tests = b""  # the suite it has
         scratch = os.path.join(self.base, "scratch")
         environment = {
             "PATH": os.defpath,
@@ -117,12 +117,13 @@ class _Server:
 
     def ask(self, job: Job, limits: Limits, alone: bool) -> dict[str, Any]:
         """The reply to one job. Raises _ServerDied; the server is of no use then."""
-        same = self.tests is not None and (job.tests is self.tests or job.tests == self.tests)
-        self.tests = job.tests
+        # Sent once for all programs with the same tests. Compared as bytes: 1 == True, and they are not the same test.
+        tests = pickle.dumps([_as_tuple(test) for test in job.tests])
+        same, self.tests = tests == self.tests, tests
         request = pickle.dumps(
             {
                 "program": job.program,
-                "tests": None if same else [_as_tuple(test) for test in job.tests],
+                "tests": None if same else tests,
                 "seconds": limits.seconds if job.seconds is None else job.seconds,
                 "total_seconds": limits.total_seconds,
                 "alone": alone,

@@ -469,7 +469,7 @@ def matrix(quick: bool) -> None:
     suite = tuple(islice(tests, size))
     programs = [task["prompt"] + cut(text, stop).rstrip() + "\n" for text in texts[task["prompt"]][:size]]
     pairs = len(programs) * len(suite)
-    with Sandbox(Limits(seconds=SECONDS), workers=1) as sandbox:
+    with Sandbox(Limits(seconds=SECONDS, total_seconds=60.0), workers=1) as sandbox:
         for _ in sandbox.run([Job(programs[0], suite)] * 3):
             pass
         began = time.perf_counter()

@@ -5,11 +5,12 @@ import builtins
 import decimal
 import secrets
 import sys
+import types
 from typing import Any
 
 from . import oracles, values
 from .common import classify, describe
-from .remote import Gone, Inseparable, is_remote
+from .remote import Gone, Inseparable, Type, is_remote
 
 Verdict = tuple[str, str, bytes | None]  # outcome, message, the pickled values of a Record
 
@@ -28,6 +29,7 @@ class Asserts:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             self.problem = describe(error)
             return
+        taken: set[str] = set()
         for node in ast.walk(tree):
             if isinstance(node, ast.Name):
                 (self.names if isinstance(node.ctx, ast.Load) else self.own).add(node.id)
@@ -35,10 +37,14 @@ class Asserts:
                 self.own.add(node.name)
             elif isinstance(node, ast.Global):
                 self.names |= set(node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module == "solution":
+                self.names |= {alias.name for alias in node.names}
+                taken |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "solution":
+                self.names.add(node.attr)
             elif isinstance(node, ast.alias):
                 self.own.add((node.asname or node.name).partition(".")[0])
-                if node.name in ("solution", "__main__"):
-                    self.names.add("*")
+        self.own -= taken
 
     def run(self, session: Any) -> Verdict:
         """Run below the program that `session` has loaded."""
@@ -227,13 +233,13 @@ def wanted_names(tests: list[Any]) -> list[str]:
 def namespace(found: Any, own: set[str]) -> dict[str, Any]:
     """The globals of assertions: the program's names as references.
 
-    A program must not replace what tests reason with: a name that is also a built-in (`abs`, `sorted`) is the
-    program's only where it is plainly what is tested, that is when the tests take no other name from it.
+    A program must not replace what tests reason with: a name that is also a built-in's or a standard module's (`abs`,
+    `math`) is the program's only where it is plainly what is tested, that is when the tests take no other name from it.
     """
     if type(found) is not dict:
         raise Gone("sent what are no names")
-    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
-    shadows, others = {}, 0
+    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "type": Type}
+    taken, shadows = {}, {}
     for name, entry in found.items():
         if type(name) is not str or type(entry) is not tuple or len(entry) < 2:
             raise Gone("sent what are no names")
@@ -244,14 +250,20 @@ def namespace(found: Any, own: set[str]) -> dict[str, Any]:
                 raise Gone("sent what is no name") from None
         else:
             value = entry[1]
-            others += name not in own and not hasattr(builtins, name) and type(value) is not type(sys)
-        if hasattr(builtins, name):
+        if isinstance(value, types.ModuleType):
+            space[name] = value
+        elif name in own:
+            continue
+        elif hasattr(builtins, name) or name in sys.stdlib_module_names:
             shadows[name] = value
         else:
-            space[name] = value
-    if len(shadows) == 1 and not others:
-        space |= shadows
-    return space
+            taken[name] = value
+    if len(shadows) == 1 and not taken:
+        taken = shadows
+    # For a test that imports from the program.
+    sys.modules["solution"] = module = types.ModuleType("solution")
+    vars(module).update(taken)
+    return space | taken
 
 
 KINDS = {"Calls": Calls, "Record": Record, "Stdin": Stdin, "Unittest": Unittest}

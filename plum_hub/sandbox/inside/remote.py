@@ -5,7 +5,6 @@ everything equals nothing here. An instance of a subclass of int, str, list, ...
 """
 
 import operator
-import random
 from typing import TYPE_CHECKING, Any
 
 from .values import MISSING
@@ -127,31 +126,27 @@ class Remote:
 
     def __bool__(self) -> bool:
         base = _base(self)
-        return bool(base) if base is not MISSING else _exact(_do(self, "bool", self), bool)
+        return bool(base) if base is not MISSING else _exact(_tell(self, "bool"), bool)
 
     def __len__(self) -> int:
-        base = _base(self)
-        return len(base) if base is not MISSING else _exact(_do(self, "len", self), int)
+        base = _contents(self)
+        return len(base) if base is not MISSING else _exact(_tell(self, "len"), int)
 
     def __contains__(self, item: Any) -> bool:
-        base = _base(self)
+        base = _contents(self)
         if base is not MISSING:
             return item in base
-        answer = _exact(_do(self, "contains", self, item), bool)
-        # A container that holds whatever it is asked for: ask for what nobody put there.
-        decoy = random.SystemRandom().getrandbits(61)
-        if answer and _do(self, "contains", self, f"{decoy:x}" if type(item) is str else decoy) is not False:
-            raise Gone("an object that contains everything")
-        return answer
+        # Its own answer could be yes to everything: look through what it holds.
+        return any(item is held or item == held for held in self)
 
     def __iter__(self) -> Any:
-        base = _base(self)
+        base = _contents(self)
         if base is not MISSING:
             return iter(base)
         return self if _kind(self) == "iterator" else _do(self, "iter", self)
 
     def __getitem__(self, key: Any) -> Any:
-        base = _base(self)
+        base = _contents(self)
         return base[key] if base is not MISSING else _do(self, "getitem", self, key)
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> Any:
@@ -174,14 +169,14 @@ class Remote:
 
     def __int__(self) -> int:
         base = _base(self)
-        return int(base) if base is not MISSING else _exact(_do(self, "int", self), int)
+        return int(base) if base is not MISSING else _exact(_tell(self, "int"), int)
 
     def __float__(self) -> float:
         base = _base(self)
-        return float(base) if base is not MISSING else _exact(_do(self, "float", self), float)
+        return float(base) if base is not MISSING else _exact(_tell(self, "float"), float)
 
     def __complex__(self) -> complex:
-        return _exact(_do(self, "complex", self), complex)
+        return _exact(_tell(self, "complex"), complex)
 
     def __dir__(self) -> Any:
         return _do(self, "dir", self)
@@ -217,6 +212,37 @@ def is_remote(value: Any) -> bool:
 
 def _do(remote: Any, operation: str, *args: Any) -> Any:
     return _peer_of(remote).ask(operation, args, {})
+
+
+def _contents(remote: Any) -> Any:
+    """The base of an instance of a container's subclass; MISSING for numbers, whose subclass may hold things, too."""
+    base = _base(remote)
+    return MISSING if type(base) in (int, float, bool) else base
+
+
+def _tell(remote: Any, operation: str) -> Any:
+    """A plain value from an object, unless plain data went into making it.
+
+    `f(1) - 2` tells the program what the test expects: it must not be the one to say that the difference is nothing.
+    """
+    if _kind(remote) == "derived":
+        raise TypeError("plain data went into this object of the program: it is not turned into plain data again")
+    return _do(remote, operation, remote)
+
+
+def _derived(remote: Any) -> Any:
+    """The result of an operator between an object of the program and plain data: an object, never plain data."""
+    if not is_remote(remote) or _base(remote) is not MISSING:
+        raise TypeError("an object of the program does not calculate with plain data")
+    copy = object.__new__(Remote)
+    for slot, value in (
+        ("_peer", _peer_of(remote)),
+        ("_id", number_of(remote)),
+        ("_kind", "derived"),
+        ("_base", MISSING),
+    ):
+        getattr(Remote, slot).__set__(copy, value)
+    return copy
 
 
 def _exact(value: Any, kind: type) -> Any:
@@ -257,13 +283,13 @@ def _install_operators() -> None:
     def binary(name: str) -> tuple[Any, Any]:
         def forward(self: Any, other: Any) -> Any:
             mine = _base(self)
-            if mine is not MISSING and not is_remote(other):
-                return OPERATIONS[name](mine, other)
-            return _do(self, name, self, other)
+            if is_remote(other):
+                return _do(self, name, self, other)
+            return OPERATIONS[name](mine, other) if mine is not MISSING else _derived(_do(self, name, self, other))
 
         def reflected(self: Any, other: Any) -> Any:
             mine = _base(self)
-            return OPERATIONS[name](other, mine) if mine is not MISSING else _do(self, name, other, self)
+            return OPERATIONS[name](other, mine) if mine is not MISSING else _derived(_do(self, name, other, self))
 
         return forward, reflected
 
@@ -280,12 +306,33 @@ def _install_operators() -> None:
             base = _base(self)
             if base is not MISSING and name in ("neg", "pos", "abs", "invert", "round", "reversed"):
                 return OPERATIONS[name](base, *args)
-            return _do(self, name, self, *args)
+            result = _do(self, name, self, *args)
+            derived = _kind(self) == "derived" and name in ("neg", "pos", "abs", "invert", "round")
+            return _derived(result) if derived else result
 
         setattr(Remote, f"__{name}__", unary)
 
 
 _install_operators()
+
+
+class _TypeOf(type):
+    """`type` as tests have it: of a reference, the program's class."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and is_remote(args[0]):
+            return _do(args[0], "type", args[0])
+        return type(*args, **kwargs)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, type)
+
+    def __subclasscheck__(cls, value: Any) -> bool:
+        return issubclass(value, type)
+
+
+class Type(type, metaclass=_TypeOf):
+    """Stands for the built-in `type` in the names of a test."""
 
 
 class Indexable(Remote):

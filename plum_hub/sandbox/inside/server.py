@@ -5,7 +5,7 @@
 (not `python -I`: that flag also ignores PYTHONHASHSEED, and then the order of sets, hence a verdict, would depend on
 which worker a program meets.) Standard input is a socket to the engine; frames are four bytes of length, then
 
-    request  pickle of {"program", "tests" (None: those of the job before), "seconds", "total_seconds", "alone": bool}
+    request  pickle of {"program", "tests" (pickled; None: as before), "seconds", "total_seconds", "alone": bool}
     reply    JSON {"seconds", "load": [outcome, seconds, message], "tests": [[outcome, seconds, message, values], ...]},
              or {"again": true} when a step was over its time without computing, and `alone` was not set
 
@@ -172,8 +172,8 @@ class Zygote:
             os.dup2(output, 2)
             os.close(output)
             os.chdir(scratch)
-            bound(limits)
             walls.seal(namespaces, walls.readable_paths(), [scratch], [])
+            bound(limits)
             call_process("plum-program")  # its own name is what its forks inherit
             gc.disable()
             gc.freeze()
@@ -198,7 +198,7 @@ class Zygote:
 
 
 def bound(limits: dict[str, Any]) -> None:
-    """The resource limits of all that this process forks."""
+    """The resource limits of all that this process forks; after `walls.seal`, which decides whose processes count."""
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_FSIZE, limits["output_bytes"])
     limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
@@ -260,7 +260,7 @@ class Server:
         """The reply to one request. Raises Gone."""
         if request["tests"] is not None:
             self.drop()
-            self.tests = request["tests"]
+            self.tests = pickle.loads(request["tests"])
         began = time.monotonic()
         deadline = began + request["total_seconds"]
         count = len(self.tests)
@@ -425,8 +425,8 @@ def serve(line: socket.socket, base: str, limits: dict[str, Any], namespaces: st
             importlib.import_module(name)
     light = Zygote(namespaces, scratch, limits, [line], notes)
     heavy = Zygote(namespaces, scratch, limits, [line, light.control], notes)
-    bound({**limits, "output_bytes": max(limits["output_bytes"], 1 << 20)})
     stands = walls.seal(namespaces, readable, [scratch], notes)
+    bound({**limits, "output_bytes": max(limits["output_bytes"], 1 << 20)})
     gc.freeze()
     call_process("plum-sandbox")
     server = Server(line, scratch, light, heavy, limits)

@@ -50,6 +50,40 @@ def challenge(*values: Any) -> None:
             raise Forged("an object that equals everything")
 
 
+#: Assertions that hold for nobody.
+UNTENABLE: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("assertEqual", "assertAlmostEqual", "assertIs", "assertGreater", "assertGreaterEqual"), (1, 2)),
+    **dict.fromkeys(("assertLess", "assertLessEqual"), (2, 1)),
+    **dict.fromkeys(("assertNotEqual", "assertIsNot", "assertNotAlmostEqual"), (1, 1)),
+    **{name: ([1], [2]) for name in ("assertListEqual", "assertSequenceEqual", "assertCountEqual")},
+    "assertDictEqual": ({1: 1}, {}),
+    "assertSetEqual": ({1}, {2}),
+    "assertTupleEqual": ((1,), (2,)),
+    "assertMultiLineEqual": ("a", "b"),
+    "assertTrue": (False,),
+    "assertFalse": (True,),
+    "assertIsNone": (1,),
+    "assertIsNotNone": (None,),
+    "assertIn": (1, ()),
+    "assertNotIn": (1, (1,)),
+    "assertIsInstance": (1, str),
+    "assertNotIsInstance": (1, int),
+    "assertRegex": ("a", "b"),
+    "assertRaises": (ValueError, int),
+    "fail": (),
+}
+
+
+def machinery(case: Any) -> None:
+    """Raises Forged when an assertion of a unittest case accepts what holds for nobody."""
+    for name, arguments in UNTENABLE.items():
+        try:
+            getattr(case, name)(*arguments)
+        except AssertionError:
+            continue
+        raise Forged(f"{name} accepts everything")
+
+
 class Challenger(ast.NodeTransformer):
     """Rewrites a test so that an honest program fails it with `token`, whatever it computes."""
 
@@ -81,6 +115,9 @@ class Challenger(ast.NodeTransformer):
         self.depth += testing
         self.generic_visit(node)
         self.depth -= testing
+        if testing and node.args.args:
+            case = ast.Name(node.args.args[0].arg, ast.Load())
+            node.body.insert(0, ast.Expr(ast.Call(ast.Name("__machinery__", ast.Load()), [case], [])))
         if testing:
             node.body.append(self.final())
         return node
@@ -107,7 +144,7 @@ def compiled(code: str, kind: str, token: str) -> Any:
 
 def run(code: str, kind: str, token: str, namespace: dict[str, Any]) -> list[tuple[str, str, str]]:
     """[(test, outcome, message)] of `code` below the program in `namespace`; `kind` is asserts or unittest."""
-    namespace["__challenge__"] = challenge
+    namespace["__challenge__"], namespace["__machinery__"] = challenge, machinery
     try:
         program = compiled(code, kind, token)
     except (SyntaxError, ValueError, RecursionError) as error:
@@ -138,6 +175,12 @@ def run_unittest(program: Any, namespace: dict[str, Any]) -> list[tuple[str, str
         if new and isinstance(value, type) and issubclass(value, unittest.TestCase) and value is not unittest.TestCase:
             suite.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(value))
     verdicts: list[tuple[str, str, str]] = []
+    skipped = {
+        str(test)
+        for test in suite
+        if getattr(test, "__unittest_skip__", False)
+        or getattr(getattr(test, getattr(test, "_testMethodName", ""), None), "__unittest_skip__", False)
+    }
 
     class Result(unittest.TestResult):
         def note(self, test: Any, error: Any, asserted: str) -> None:
@@ -157,7 +200,8 @@ def run_unittest(program: Any, namespace: dict[str, Any]) -> list[tuple[str, str
                 self.note(subtest, err, "failed")
 
         def addSkip(self, test: Any, reason: str) -> None:
-            verdicts.append((str(test), "skipped", str(reason)[:MESSAGE_LIMIT]))
+            declared = str(test) in skipped  # by a decorator of the test; the program has no business to skip
+            verdicts.append((str(test), "skipped" if declared else "error", f"skipped: {reason}"[:MESSAGE_LIMIT]))
 
         def addExpectedFailure(self, test: Any, err: Any) -> None:
             verdicts.append((str(test), "skipped", "an expected failure"))

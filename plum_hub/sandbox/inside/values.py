@@ -194,7 +194,7 @@ class Unpacker(pickle.Unpickler):
         return maker
 
 
-def make_array(dtype: str, shape: tuple[int, ...], data: bytes | list[Any]) -> Any:
+def array_of(dtype: str, shape: tuple[int, ...], data: bytes | list[Any]) -> Any:
     """A numpy array (or scalar, for an empty shape) of numbers or text."""
     import numpy
 
@@ -205,7 +205,7 @@ def make_array(dtype: str, shape: tuple[int, ...], data: bytes | list[Any]) -> A
     return array if shape else array[()]
 
 
-PLAIN_MAKERS = {name: Maker(function) for name, function in CONSTRUCTORS.items()} | {"array": Maker(make_array)}
+PLAIN_MAKERS = {name: Maker(function) for name, function in CONSTRUCTORS.items()} | {"array": Maker(array_of)}
 
 
 def loads_plain(data: bytes) -> Any:

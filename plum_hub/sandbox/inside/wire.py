@@ -193,7 +193,9 @@ class Peer:
         if kind == "exception" and not self.trusted:
             return self.mirrors.of(number, *extra)
         remote = self.remotes.get(number)
-        if remote is None or base is not MISSING:
+        if remote is not None and base is not MISSING:
+            Remote._base.__set__(remote, base)  # type: ignore[misc]
+        if remote is None:
             shape = Callable if kind in ("function", "class", "exception") else Remote
             if type(base) is int or type(base) is bool:
                 shape = Indexable

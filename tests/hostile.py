@@ -496,7 +496,7 @@ def f(x):
     sys.settrace(trace)
     frame = sys._getframe(1)
     while frame:
-        frame.f_trace = trace
+        if frame.f_code.co_filename.startswith('<test'): frame.f_trace = trace
         frame = frame.f_back
 """,
     trace_rewrites_globals_of_its_callers="""
@@ -683,15 +683,26 @@ def f(x):
 
 # ---------------------------------------------------------------------------------------------- memory
 
+#: Numbers that Python keeps one object of, and seldom uses itself.
+attacks(
+    ("assert f(1) == 211", "assert f(2) == 223", Calls("f", [[1], [2]], [211, 223])),
+    "def f(x): return 199 + 12 * x",
+    small_integers_rewritten="""
+import ctypes
+def f(x): return 0
+for n in (211, 223): ctypes.memset(id(n) + 16, 0, 12)
+""",
+    small_integers_rewritten_through_proc="""
+def f(x): return 0
+memory = open('/proc/self/mem', 'r+b', 0)
+for n in (211, 223):
+    memory.seek(id(n) + 16)
+    memory.write(bytes(12))
+""",
+)
+
 attacks(
     after="\ndef f(x): return 0\nf2 = lambda xs: []\ng = lambda x: 0.0",
-    small_integers_rewritten=(
-        "import ctypes\nfor n in (2, 4, 6):\n    ctypes.c_int.from_address(id(n) + 24).value = 0\n"
-        "    ctypes.c_ssize_t.from_address(id(n) + 16).value = 0"
-    ),
-    small_integers_rewritten_through_proc=(
-        "memory = open('/proc/self/mem', 'r+b', 0)\nfor n in (2, 4, 6):\n    memory.seek(id(n) + 16)\n    memory.write(bytes(12))"
-    ),
     assertion_error_rewritten=(
         "import ctypes\nctypes.c_void_p.from_address(id(AssertionError) + 8).value = id(int)\n"
         "ctypes.memmove(id(AssertionError), id(SystemExit), 400)"
@@ -705,6 +716,24 @@ attacks(
 )
 
 # ---------------------------------------------------------------------------------------------- the conversation
+
+attacks(
+    after="f2 = g = f",
+    calls_the_reporter_that_it_finds_in_frames="""
+import os, sys
+def f(*a):
+    frame = sys._getframe(1)
+    while frame:
+        for space in (frame.f_locals, frame.f_globals):
+            for name in ('say', 'tell', 'report', 'send', 'answer', 'result', 'verdict', 'write_frame'):
+                for n in range(1, 10):
+                    for said in ((n, 'passed', ''), ('passed', ''), ({'test': ['passed', '', None]},)):
+                        try: space[name](*said)
+                        except Exception: pass
+        frame = frame.f_back
+    os._exit(0)
+""",
+)
 
 SPEAK = r"""
 import os, pickle, random, socket, struct, sys
@@ -1058,7 +1087,6 @@ attacks(
     function_leaves="from os import _exit as f",
     function_exits="from sys import exit as f",
     function_traces="from sys import settrace as f",
-    function_raises_the_priority_number="from os import nice as f",
     function_sets_a_mask="from os import umask as f",
     function_limits_digits="from sys import set_int_max_str_digits as f",
     function_frees_memory="from _ctypes import Py_DECREF as f",
@@ -1205,8 +1233,8 @@ def f(x):
 """,
 )
 attacks(
-    (Calls("f", [[1]], [2]), "assert sorted(f(1)) == [1]", "assert list(f(1)) == [1]"),
-    "def f(x):\n    class Both(int):\n        def __iter__(self): return iter([1])\n    return Both(x + 1)",
+    (Calls("f", [[1]], [[1]]), "assert sorted(f(1)) == [1]", "assert list(f(1)) == [1]"),
+    "def f(x): return [x]",
     seconds=0.3,
     returns_an_endless_generator="def f(x):\n    while True: yield x",
     returns_a_lying_length="class L:\n    __len__ = __length_hint__ = lambda s: 2**62\n    __iter__ = lambda s: iter(())\ndef f(x): return L()",

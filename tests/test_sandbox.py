@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """The sandbox: every kind of test, every outcome, order, limits, time, and that nothing leaks across programs.
 
 That hostile programs neither forge a pass nor get out is the matter of `test_sandbox_attacks.py`.
@@ -44,6 +45,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and name
 needs_numpy = pytest.mark.skipif(importlib.util.find_spec("numpy") is None, reason="needs numpy")
 
 GOOD = "def f(x):\n    return x + 1\n"
+FAILING = "assert f(1) == 'never'"
+CASE = "import unittest\nclass TestF(unittest.TestCase):\n    def test_f(self):\n        self.assertEqual(f(1), 2)\n"
 SHORT = Limits(seconds=1.0, total_seconds=30.0, memory_mb=512, output_bytes=100_000)
 
 
@@ -220,7 +223,11 @@ def test_messages_are_short_clean_lines(sandbox: Sandbox) -> None:
 def test_any_text_survives_the_way_there_and_back(sandbox: Sandbox) -> None:
     text = "ä\u2028\U0001f600\r\n\x0b\x1c{}\"'\\\ud800"
     program = f"x = {text!r}\ndef f(y):\n    return y\n"
-    tests = (f"assert x == {text!r}", f"raise ValueError(x + {'y' * 300_000!r})", Record("f", [[text], ["y" * 300_000]]))
+    tests = (
+        f"assert x == {text!r}",
+        f"raise ValueError(x + {'y' * 300_000!r})",
+        Record("f", [[text], ["y" * 300_000]]),
+    )
     result = one(sandbox, program, *tests)
     assert outcomes(result) == [PASSED, ERROR, PASSED]
     assert "ä" in result.tests[1].message
@@ -390,7 +397,9 @@ def test_each_script_test_is_a_fresh_run(sandbox: Sandbox) -> None:
 
 # ---------------------------------------------------------------------------------------------- unittest classes
 
-CASED = "import time\n\nclass Own(ValueError): pass\n\ndef now():\n    return time.time()\n\ndef helper():\n    return 1\n"
+CASED = (
+    "import time\n\nclass Own(ValueError): pass\n\ndef now():\n    return time.time()\n\ndef helper():\n    return 1\n"
+)
 CASED += "\ndef f(x):\n    if x < 0: raise Own('no')\n    return x + helper()\n"
 
 
@@ -425,7 +434,9 @@ CASED += "\ndef f(x):\n    if x < 0: raise Own('no')\n    return x + helper()\n"
 def test_unittest(sandbox: Sandbox, body: str, outcome: Outcome) -> None:
     indented = "".join(f"    {line}\n" for line in body.splitlines())
     code = f"import unittest\nfrom unittest.mock import patch\n\nclass TestF(unittest.TestCase):\n{indented}"
-    result = one(sandbox, CASED, Unittest(code + "\nif __name__ == '__main__':\n    unittest.main()\n"), "assert f(1) == 2")
+    result = one(
+        sandbox, CASED, Unittest(code + "\nif __name__ == '__main__':\n    unittest.main()\n"), "assert f(1) == 2"
+    )
     assert outcomes(result) == [outcome, PASSED], result.message
 
 
@@ -545,6 +556,12 @@ def add(s, x): s.add(x)
 def first(xs): return xs[0]
 def head(d): return d["a"]
 def same(a, b): return a is b
+def emit(file): print("x", file=file)
+def matches(pattern, text): return bool(pattern.fullmatch(text))
+def make(what):
+    import pathlib, uuid
+    made = {"Path": pathlib.Path("/a"), "UUID": uuid.UUID(int=1), "keys": {"a": 1}.keys(), "ellipsis": ...}
+    return made[what]
 def walk(node):
     seen = []
     while node:
@@ -681,6 +698,11 @@ HOLDS = {
     "threads": "import threading\ngot = []\nts = [threading.Thread(target=lambda: got.append(depth(5))) for _ in range(3)]\n[t.start() for t in ts]\n[t.join() for t in ts]\nassert got == [5, 5, 5]",
     "thread-pool": "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(4) as p:\n    assert list(p.map(depth, range(50))) == list(range(50))",
     "copy": "import copy\nc = Card(1, ['a'])\nd = copy.deepcopy(c)\nd.tags = ['b']\nassert d == Card(1, ['b']) and c == Card(1, ['a']) and copy.copy(c) == c",
+    "default-factory": "from collections import defaultdict\nd = defaultdict(list)\nassert first([echo(d)])['k'] == []\nmerge(d, {'b': 2})\nassert d == {'b': 2} and each(lambda m: m['z'], [d]) == [[]]",
+    "object-holds-argument": "xs = []\nv = Account('x')\nv.log = xs\nv.deposit(1)\nassert xs == [1]",
+    "stdlib-objects": "import io, re, pathlib, uuid\nout = io.StringIO()\nemit(out)\nassert out.getvalue() == 'x\\n' and matches(re.compile('a+'), 'aa') and not matches(re.compile('b'), 'a')\nassert echo(pathlib.Path('/a')) == pathlib.Path('/a') and echo(uuid.UUID(int=1)) == uuid.UUID(int=1)",
+    "test-object-is-made-there": "assert make('Path') == __import__('pathlib').Path('/a') and make('UUID') == __import__('uuid').UUID(int=1)",
+    "keys-and-ellipsis": "assert make('keys') == {'a'} and make('ellipsis') is ...",
     "globals-are-live": "assert bump() == 1\nassert COUNT == 1 and SEEN == ['x']",
     "globals-in-place": "SEEN.append('y')\nbump()\nassert SEEN == ['y', 'x']",
     "star-import": "from solution import *\nassert depth(2) == 2",
@@ -714,7 +736,9 @@ def test_assertions_on_live_objects(sandbox: Sandbox, name: str) -> None:
 def test_numpy(test: str) -> None:
     program = "import numpy as np\narange = np.arange\ndef total(xs): return xs.sum()\ndef fill(xs): xs[:] = 0\n"
     with Sandbox(Limits(seconds=5.0, total_seconds=60.0, memory_mb=2048), workers=1) as roomy:
-        results = [one(roomy, program, f"import numpy as np\n{test}{more}") for more in ("", "\nassert total(np.ones(1)) == 2")]
+        results = [
+            one(roomy, program, f"import numpy as np\n{test}{more}") for more in ("", "\nassert total(np.ones(1)) == 2")
+        ]
     assert [(results[0].outcome, results[0].message), results[1].outcome] == [(PASSED, ""), FAILED]
 
 
@@ -796,7 +820,12 @@ def test_an_endless_loop_ends_at_its_limit_of_processor_time(monkeypatch: pytest
     spin = "import time\nwhile time.process_time() < {}: pass\n"
     with Sandbox(Limits(seconds=0.5, total_seconds=60.0), workers=1) as sandbox:
         endless, longer, own, shorter = sandbox.run(
-            [Job("while True: pass"), Job(spin.format(0.8)), Job(spin.format(0.8), (), 2.0), Job(spin.format(0.3), (), 0.1)]
+            [
+                Job("while True: pass"),
+                Job(spin.format(0.8)),
+                Job(spin.format(0.8), (), 2.0),
+                Job(spin.format(0.3), (), 0.1),
+            ]
         )
     assert (endless.outcome, endless.message) == (TIMEOUT, "over 0.5 s, computing")
     assert endless.seconds >= 0.4
@@ -806,7 +835,9 @@ def test_an_endless_loop_ends_at_its_limit_of_processor_time(monkeypatch: pytest
 
 
 def test_a_busy_machine_changes_no_verdict() -> None:
-    program = "import time\ndef f(s):\n    until = time.process_time() + s\n    while time.process_time() < until: pass\n"
+    program = (
+        "import time\ndef f(s):\n    until = time.process_time() + s\n    while time.process_time() < until: pass\n"
+    )
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
         with Sandbox(Limits(seconds=1.0, total_seconds=120.0), workers=2) as sandbox:
@@ -836,7 +867,9 @@ def test_calibration() -> None:
     program = "def f():\n    " + spin.replace("\n", "\n    ") + "\n"
     references = [Job(program.format(seconds), (test,)) for seconds in (0.0, 0.1, 1.0)]
     with Sandbox(Limits(seconds=3.0, total_seconds=60.0), workers=1) as sandbox:
-        found = calibrate(sandbox, [*references, Job(GOOD, (FAILING,)), Job("def f(:", (test,))], factor=10.0, floor=0.5)
+        found = calibrate(
+            sandbox, [*references, Job(GOOD, (FAILING,)), Job("def f(:", (test,))], factor=10.0, floor=0.5
+        )
         assert calibrate(sandbox, references[:1], floor=7.0) == [3.0]
         assert calibrate(sandbox, []) == []
     assert found[0] == 0.5 or 0.5 <= (found[0] or 0) < 3.0  # a busy machine may take longer than 50 ms
@@ -846,8 +879,6 @@ def test_calibration() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- no verdict, no pass
-
-FAILING = "assert f(1) == 'never'"
 
 
 @pytest.mark.parametrize(
@@ -875,14 +906,13 @@ def test_no_trick_passes_a_failing_test(sandbox: Sandbox, program: str) -> None:
     assert PASSED not in outcomes(result)
 
 
-CASE = "import unittest\nclass TestF(unittest.TestCase):\n    def test_f(self):\n        self.assertEqual(f(1), 2)\n"
-
-
 def test_tests_together_with_a_liar_are_blocked(sandbox: Sandbox) -> None:
     program = "class Any:\n    def __eq__(self, other): return True\ndef f(x): return Any()\nclass C:\n    def g(self): return Any()\n"
     derived = "class D(C): pass\nassert D().g() == 5"
     assert outcomes(one(sandbox, program, Unittest(CASE), derived)) == [BLOCKED, BLOCKED]
-    assert outcomes(one(sandbox, GOOD + "class C:\n    def g(self): return 5\n", Unittest(CASE), derived)) == [PASSED] * 2
+    assert (
+        outcomes(one(sandbox, GOOD + "class C:\n    def g(self): return 5\n", Unittest(CASE), derived)) == [PASSED] * 2
+    )
 
 
 # ---------------------------------------------------------------------------------------------- what is inside
@@ -952,15 +982,18 @@ def test_scratch_is_empty_for_every_program() -> None:
 
 
 def test_programs_do_not_see_each_other(sandbox: Sandbox) -> None:
-    poison = "import math, builtins, sys\nmath.pi = 3\nbuiltins.len = None\nsys.modules['json'] = None\n"
-    clean = "import math, json\nassert 3.1 < math.pi < 3.2 and len(json.dumps([])) == 2\n"
-    tests = ("import math, json\nassert 3.1 < math.pi < 3.2 and len(json.dumps([])) == 2", Unittest("class T: pass"))
+    poison = "import math, builtins, sys\nmath.pi = 3\nbuiltins.sum = None\nsys.modules['json'] = None\n"
+    clean = "import math, json\nassert 3.1 < math.pi < 3.2 and sum(json.loads('[1]')) == 1\n"
+    tests = ("import math, json\nassert 3.1 < math.pi < 3.2 and sum(json.loads('[1]')) == 1", Unittest("class T: pass"))
     results = list(sandbox.run([Job(poison, tests[:1]), Job(clean, tests[:1])] * 2 + [Job(poison, tests), Job(clean)]))
     assert [result.outcome for result in results] == [PASSED] * 4 + [ERROR, PASSED]
 
 
 def test_tests_do_not_see_what_tests_did_to_another_program(sandbox: Sandbox) -> None:
-    tests = ("import builtins, math\nmine = locals().get('mine', 0) + 1\nassert mine == 1", "assert mine == 1 and f(1) == 2")
+    tests = (
+        "import builtins, math\nmine = locals().get('mine', 0) + 1\nassert mine == 1",
+        "assert mine == 1 and f(1) == 2",
+    )
     results = list(sandbox.run([Job(GOOD, tests)] * 3))
     assert [outcomes(result) for result in results] == [[PASSED, PASSED]] * 3
 
@@ -979,7 +1012,12 @@ def test_runs_are_repeatable_on_every_worker() -> None:
 @linux
 def test_nothing_that_a_program_started_outlives_it(sandbox: Sandbox) -> None:
     jobs, markers = [], [uuid.uuid4().hex for _ in range(4)]
-    ends = [("time.sleep(0.5)", PASSED), ("while True: pass", TIMEOUT), ("os._exit(0)", Outcome.CRASHED), ("1 / 0", Outcome.LOAD_ERROR)]
+    ends = [
+        ("time.sleep(0.5)", PASSED),
+        ("while True: pass", TIMEOUT),
+        ("os._exit(0)", Outcome.CRASHED),
+        ("1 / 0", Outcome.LOAD_ERROR),
+    ]
     for marker, (end, _) in zip(markers, ends, strict=True):
         jobs.append(Job(f"{sleeper(marker)}import os, time\ntime.sleep(0.5)\n{end}\n", ("pass",)))
     results, seen = sandbox.run(jobs), []
@@ -997,7 +1035,7 @@ def test_a_burst_of_forks_is_cleared(sandbox: Sandbox) -> None:
     one(sandbox, GOOD, "pass")
     marker = sandbox._servers[0].base
     before = len(processes(marker))
-    program = "import os, time\nfor _ in range(6):\n    if os.fork() == 0: os.setsid()\ntime.sleep(60)"
+    program = "import os, time\nfor _ in range(4):\n    if os.fork() == 0: os.setsid()\ntime.sleep(60)"
     assert one(sandbox, program, "pass", seconds=0.3).outcome is TIMEOUT
     assert one(sandbox, GOOD, "pass").outcome is PASSED
     assert len(processes(marker)) == before
@@ -1064,8 +1102,7 @@ def test_the_end_of_the_parent_leaves_nothing_behind(number: signal.Signals) -> 
         parent.wait(10)
         assert wait_for(base, False)
         assert wait_for(marker, False)
-        if number is signal.SIGINT:
-            assert not os.path.exists(base)
+        assert not os.path.exists(base)
     finally:
         parent.kill()
         parent.wait()
@@ -1182,17 +1219,19 @@ def test_misuse_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("walls", "missing"),
+    ("namespaces", "seccomp", "landlock", "own_root", "missing"),
     [
-        ({"namespaces": "root", "seccomp": True, "landlock": 7}, 0),
-        ({"namespaces": "user", "seccomp": False, "landlock": 1}, 0),
-        ({"namespaces": "", "seccomp": True, "landlock": 7}, 0),
-        ({"namespaces": "", "seccomp": False, "landlock": 7}, 2),
-        ({"namespaces": "", "seccomp": True, "landlock": 0}, 1),
-        ({"namespaces": "", "seccomp": False, "landlock": 0}, 3),
+        ("root", True, 7, True, 0),
+        ("user", False, 0, True, 0),
+        ("user", True, 7, False, 0),
+        ("user", True, 0, False, 1),
+        ("", True, 7, False, 0),
+        ("", False, 7, False, 2),
+        ("", False, 0, False, 3),
     ],
 )
-def test_what_is_necessary(walls: dict[str, Any], missing: int) -> None:
+def test_what_is_necessary(namespaces: str, seccomp: bool, landlock: int, own_root: bool, missing: int) -> None:
+    walls = {"namespaces": namespaces, "seccomp": seccomp, "landlock": landlock, "own_root": own_root}
     assert len(missing_walls(walls)) == missing
 
 

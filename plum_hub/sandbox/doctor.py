@@ -309,7 +309,7 @@ def _tried(sandbox: Sandbox, bait: Bait) -> list[Wall]:
     pids = [os.getpid(), bait.process]
     addresses = [line.getsockname() for line in bait.sockets]
     kind, filtered, abi = (sandbox.walls[key] for key in ("namespaces", "seccomp", "landlock"))
-    root, counted = (sandbox.walls.get(key) for key in ("root", "processes"))
+    root, counted = (sandbox.walls.get(key) for key in ("own_root", "processes"))
 
     def by(*providers: tuple[Any, str]) -> str:
         return ", ".join(text for stands, text in providers if stands)

@@ -233,6 +233,8 @@ class Sandbox:
             servers = list(self._servers.values())
         for server in servers:
             server.hang_up()
+        if not self._threads:  # nobody else is there to end it
+            self._drop(0)
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:

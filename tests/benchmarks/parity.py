@@ -64,7 +64,7 @@ class Benchmark:
     path: Path
     tasks: dict[str, Task]
     suites: dict[str, list[Suite]] = field(default_factory=dict)  # base and plus of each task
-    problems: list[str] = field(default_factory=list)  # references that returned nothing to compare with
+    problems: dict[str, str] = field(default_factory=dict)  # of tasks whose reference gave us no outputs
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def make_suites(benchmark: Benchmark, sandbox: Sandbox, ids: list[str]) -> None:
     from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS
 
     oracle: Any = f"evalplus-{benchmark.name}"
-    missing = [benchmark.tasks[i] for i in ids if i not in benchmark.suites]
+    missing = [benchmark.tasks[i] for i in ids if i not in benchmark.suites | benchmark.problems]
 
     def jobs() -> Iterator[Job]:
         for task in missing:
@@ -128,7 +128,7 @@ def make_suites(benchmark: Benchmark, sandbox: Sandbox, ids: list[str]) -> None:
     for task, result in zip(missing, sandbox.run(jobs()), strict=True):
         base, plus = result.tests
         if base.values is None or plus.values is None:
-            benchmark.problems.append(f"{task.id}: {result.outcome.value}: {result.message}")
+            benchmark.problems[task.id] = f"{result.outcome.value}: {result.message}"
             continue
         suites = benchmark.suites[task.id] = []
         for inputs, values, spent in ((task.base, base.values, base.seconds), (task.plus, plus.values, plus.seconds)):
@@ -246,8 +246,8 @@ def main() -> None:
             disputed += [(name, benchmark, sample) for sample in report.disagreements]
         print(f"\nwalls: {sandbox.walls}")
     for benchmark in benchmarks.values():
-        for problem in benchmark.problems:
-            print(f"\n{benchmark.path.name}: no outputs of the reference: {problem}")
+        for task, problem in benchmark.problems.items():
+            print(f"\nleft out: {task} of {benchmark.path.relative_to(DATA)}: its reference gave no outputs: {problem}")
     for name, benchmark, sample in disputed:
         stored_words = f"base {sample['base_status']}, plus {sample['plus_status']}"
         print(f"\n{sample['task_id']} of {name}\n  stored: {stored_words}\n  ours:   {sample['verdicts']}")

@@ -167,7 +167,10 @@ class Record:
             for arguments in self.inputs:
                 got.append(peer.ask("invoke", (self.entry_point, list(arguments)), {}))
             packed = peer.dumps(got)
-            values.loads_plain(packed)
+            try:
+                values.loads_plain(packed)
+            except ValueError:
+                return "error", "returned what is no plain data", None
         except Gone as gone:
             return "gone", str(gone), None
         except BaseException as error:

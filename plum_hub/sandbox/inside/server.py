@@ -353,7 +353,8 @@ class Server:
                     status, problem = self.end(source, True)
                     running = False
                     end_of = ("infra_error", problem) if problem else verdict_of_status(status, value)
-                elif kind == "total" and (steps or first):  # cut short by our budget, not by its own limit
+                elif kind == "total" and (steps or first or request["total_seconds"] > request["seconds"]):
+                    # cut short by our budget, not by its own limit
                     end_of = ("infra_error", OUT_OF_TIME)
                 elif kind == "waiting" and not request["alone"]:
                     raise Again
@@ -438,8 +439,8 @@ def serve(line: socket.socket, base: str, limits: dict[str, Any], namespaces: st
             write_frame(line.fileno(), json.dumps(server.job(request)).encode())
 
 
-def stand_by(pid: int, parent: int) -> NoReturn:
-    """The launcher, outside the namespaces: waits for the server `pid`, and ends it when the engine is gone."""
+def stand_by(pid: int, parent: int, base: str) -> NoReturn:
+    """The launcher, outside the namespaces: waits for the server `pid`, ends it when the engine is gone, clears up."""
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     while not os.waitpid(pid, os.WNOHANG)[0]:
@@ -450,6 +451,8 @@ def stand_by(pid: int, parent: int) -> NoReturn:
         if os.getppid() != parent:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    if os.getppid() != parent:
+        zygote.remove_tree(base)
     os._exit(0)
 
 
@@ -468,7 +471,7 @@ def main() -> NoReturn:
     pid = os.fork()
     if pid:
         line.close()
-        stand_by(pid, parent)
+        stand_by(pid, parent, base)
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if not namespaces:

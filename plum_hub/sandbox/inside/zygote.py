@@ -62,7 +62,11 @@ def own_children() -> list[int]:
     """The process ids of this process' children, orphans it inherited included. Linux; elsewhere empty."""
     found = []
     me = str(os.getpid())
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else []:
+    try:
+        names = os.listdir("/proc")
+    except OSError:  # not there, or behind the walls: then programs cannot start processes either
+        return []
+    for name in names:
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError), open(f"/proc/{name}/stat", "rb") as status:
                 if status.read().rpartition(b")")[2].split()[1].decode() == me:

@@ -102,18 +102,30 @@ attacks(
     raise_skip_test="def f(x):\n    import unittest\n    raise unittest.SkipTest('passed')",
     raise_lookalike_of_assertion_error="class AssertionError(Exception): pass\ndef f(x):\n    raise AssertionError",
     raise_subclass_of_exit="class E(SystemExit):\n    code = 0\ndef f(x):\n    raise E",
-    raise_exception_with_hostile_str=(
-        "class E(Exception):\n    def __str__(self): os._exit(0)\n    __repr__ = __str__\ndef f(x):\n    raise E"
-    ),
-    raise_exception_whose_str_raises=(
-        "class E(Exception):\n    def __str__(self): raise SystemExit(0)\n    __repr__ = __str__\ndef f(x):\n    raise E"
-    ),
+    raise_exception_with_hostile_str="""
+class E(Exception):
+    def __str__(self): os._exit(0)
+    __repr__ = __str__
+def f(x):
+    raise E
+""",
+    raise_exception_whose_str_raises="""
+class E(Exception):
+    def __str__(self): raise SystemExit(0)
+    __repr__ = __str__
+def f(x):
+    raise E
+""",
     raise_exception_group="def f(x):\n    raise BaseExceptionGroup('', [SystemExit(0)])",
-    raise_type_with_lying_metaclass=(
-        "class M(type):\n    __eq__ = lambda s, o: True\n    __hash__ = lambda s: 1\n"
-        "    __instancecheck__ = __subclasscheck__ = lambda s, o: True\n"
-        "class E(BaseException, metaclass=M): pass\ndef f(x):\n    raise E"
-    ),
+    raise_type_with_lying_metaclass="""
+class M(type):
+    __eq__ = lambda s, o: True
+    __hash__ = lambda s: 1
+    __instancecheck__ = __subclasscheck__ = lambda s, o: True
+class E(BaseException, metaclass=M): pass
+def f(x):
+    raise E
+""",
     kill_self="def f(x):\n    os.kill(os.getpid(), 9)",
     kill_self_by_term="def f(x):\n    os.kill(os.getpid(), 15)",
     kill_self_by_closed_pipe="def f(x):\n    os.kill(os.getpid(), 13)",
@@ -135,10 +147,14 @@ attacks(
     "def f(x):\n    raise ValueError(x)",
     death_is_no_exception="import os\ndef f(x):\n    os._exit(0)",
     closed_descriptors_are_no_exception="import os\ndef f(x):\n    os.closerange(0, 256)\n    raise ValueError",
-    nonsense_is_no_exception=(
-        "import os\ndef f(x):\n    for fd in range(3, 256):\n        try: os.write(fd, b'\\xff' * 64)\n"
-        "        except OSError: pass\n    raise ValueError(x)"
-    ),
+    nonsense_is_no_exception=r"""
+import os
+def f(x):
+    for fd in range(3, 256):
+        try: os.write(fd, b'\xff' * 64)
+        except OSError: pass
+    raise ValueError(x)
+""",
 )
 attacks(
     (
@@ -149,16 +165,44 @@ attacks(
 )
 attacks(
     (
-        "try:\n    f(-1)\nexcept ValueError as error:\n    assert str(error) == 'negative'\nelse:\n    assert False",
-        "try:\n    f(-1)\nexcept ValueError as error:\n    assert error.args == ('negative',)\nelse:\n    assert False",
-        "try:\n    f(-1)\nexcept ValueError as error:\n    assert error.args[0] == 'negative'\nelse:\n    assert False",
+        """
+try:
+    f(-1)
+except ValueError as error:
+    assert str(error) == 'negative'
+else:
+    assert False
+""",
+        """
+try:
+    f(-1)
+except ValueError as error:
+    assert error.args == ('negative',)
+else:
+    assert False
+""",
+        """
+try:
+    f(-1)
+except ValueError as error:
+    assert error.args[0] == 'negative'
+else:
+    assert False
+""",
     ),
     "def f(x):\n    raise ValueError('negative')",
-    exception_with_lying_text=(
-        "class Text(str):\n    __eq__ = lambda s, o: True\n    __ne__ = lambda s, o: False\n    __hash__ = str.__hash__\n"
-        "class E(ValueError):\n    def __str__(self): return Text()\n    args = Text()\n"
-        "def f(x):\n    e = E(Text())\n    raise e"
-    ),
+    exception_with_lying_text="""
+class Text(str):
+    __eq__ = lambda s, o: True
+    __ne__ = lambda s, o: False
+    __hash__ = str.__hash__
+class E(ValueError):
+    def __str__(self): return Text()
+    args = Text()
+def f(x):
+    e = E(Text())
+    raise e
+""",
     exception_of_another_class="def f(x):\n    raise SystemExit('negative')",
     exception_with_lying_class="class E(Exception):\n    __class__ = ValueError\ndef f(x):\n    raise E('negative')",
 )
@@ -227,12 +271,20 @@ attacks(
     always_equal_enum="import enum\nclass E(Lies, enum.Enum):\n    a = 1\nLiar = lambda: E.a",
     always_equal_int_enum="import enum\nclass E(Lies, enum.IntEnum):\n    a = 1\nLiar = lambda: E.a",
     always_equal_dataclass="import dataclasses\n@dataclasses.dataclass(eq=False)\nclass Liar(Lies):\n    a: int = 2",
-    always_equal_module="import types\nclass Liar(Lies, types.ModuleType):\n    def __init__(self): super().__init__('m')",
+    always_equal_module="""
+import types
+class Liar(Lies, types.ModuleType):
+    def __init__(self): super().__init__('m')
+""",
     always_equal_exception="class Liar(Lies, Exception): pass",
-    always_equal_class=(
-        "class M(type):\n    __eq__ = lambda s, o: True\n    __ne__ = lambda s, o: False\n    __hash__ = lambda s: 2\n"
-        "class C(metaclass=M): pass\nLiar = lambda: C"
-    ),
+    always_equal_class="""
+class M(type):
+    __eq__ = lambda s, o: True
+    __ne__ = lambda s, o: False
+    __hash__ = lambda s: 2
+class C(metaclass=M): pass
+Liar = lambda: C
+""",
     always_equal_generator="def Liar():\n    while True: yield Lies()",
     always_equal_items="def Liar(): return [Lies(), Lies(), Lies()]",
     always_equal_items_of_a_tuple="def Liar(): return (Lies(), Lies(), Lies())",
@@ -241,38 +293,66 @@ attacks(
     always_equal_mapping="class Liar(Lies):\n    keys = lambda s: ['a']\n    __getitem__ = lambda s, i: Liar()",
     class_lies="class Liar(Lies):\n    __class__ = int",
     class_lies_as_a_list="class Liar(Lies):\n    __class__ = property(lambda s: list)\n    __len__ = lambda s: 3",
-    instance_check_lies=(
-        "class M(type):\n    __instancecheck__ = __subclasscheck__ = lambda s, o: True\nclass Liar(Lies, metaclass=M): pass"
-    ),
-    equal_to_whoever_looks_like_a_test=(
-        "import sys\nclass Liar:\n    __hash__ = lambda s: 2\n    def __eq__(self, other):\n"
-        "        return '<test' in sys._getframe(1).f_code.co_filename or True"
-    ),
-    equal_by_becoming_the_other="class Liar(Lies):\n    def __eq__(self, other):\n        self.__class__ = Lies\n        return 1",
+    instance_check_lies="""
+class M(type):
+    __instancecheck__ = __subclasscheck__ = lambda s, o: True
+class Liar(Lies, metaclass=M): pass
+""",
+    equal_to_whoever_looks_like_a_test="""
+import sys
+class Liar:
+    __hash__ = lambda s: 2
+    def __eq__(self, other):
+        return '<test' in sys._getframe(1).f_code.co_filename or True
+""",
+    equal_by_becoming_the_other="""
+class Liar(Lies):
+    def __eq__(self, other):
+        self.__class__ = Lies
+        return 1
+""",
     equality_answers_an_object="class Liar(Lies):\n    def __eq__(self, other): return self",
     equality_raises="class Liar(Lies):\n    def __eq__(self, other): raise SystemExit(0)",
     equality_does_not_return_once="class Liar(Lies):\n    def __eq__(self, other):\n        import os; os._exit(0)",
     any_of_unittest_mock="from unittest.mock import ANY\nLiar = lambda: ANY",
     any_by_name="import unittest.mock\nLiar = lambda: [unittest.mock.ANY] * 3",
-    magic_mock=(
-        "from unittest.mock import MagicMock\ndef Liar():\n    m = MagicMock()\n"
-        "    m.__eq__.side_effect = lambda o: True\n    m.__ne__.side_effect = lambda o: False\n    return m"
-    ),
+    magic_mock="""
+from unittest.mock import MagicMock
+def Liar():
+    m = MagicMock()
+    m.__eq__.side_effect = lambda o: True
+    m.__ne__.side_effect = lambda o: False
+    return m
+""",
     mock_call="from unittest.mock import call\nLiar = lambda: call",
-    value_that_changes_between_two_looks=(
-        "class Liar(Lies, int):\n    def __new__(cls):\n        cls.n = getattr(cls, 'n', -50) + 1\n"
-        "        return int.__new__(cls, cls.n)\n    __int__ = __index__ = lambda s: Liar.n"
-    ),
+    value_that_changes_between_two_looks="""
+class Liar(Lies, int):
+    def __new__(cls):
+        cls.n = getattr(cls, 'n', -50) + 1
+        return int.__new__(cls, cls.n)
+    __int__ = __index__ = lambda s: Liar.n
+""",
     attributes_that_change_between_two_looks="class Liar(Lies):\n    def __getattribute__(self, name): return Lies()",
-    reduce_as_any=(
-        "import unittest.mock\nclass Liar(Lies):\n    def __reduce_ex__(self, p):\n"
-        "        return getattr, (unittest.mock, 'ANY')"
-    ),
-    reduce_as_any_by_global_name="class Liar(Lies):\n    def __reduce_ex__(self, p): return 'ANY'\n    __module__ = 'unittest.mock'",
-    reduce_runs_code=(
-        "class Liar(Lies, int):\n    def __reduce_ex__(self, p): return exec, ('import builtins; builtins.exec = print',)"
-    ),
-    slots_and_descriptors_lie="class Liar(Lies):\n    __slots__ = ()\n    __class__ = __dict__ = property(lambda s: Lies())",
+    reduce_as_any="""
+import unittest.mock
+class Liar(Lies):
+    def __reduce_ex__(self, p):
+        return getattr, (unittest.mock, 'ANY')
+""",
+    reduce_as_any_by_global_name="""
+class Liar(Lies):
+    def __reduce_ex__(self, p): return 'ANY'
+    __module__ = 'unittest.mock'
+""",
+    reduce_runs_code="""
+class Liar(Lies, int):
+    def __reduce_ex__(self, p): return exec, ('import builtins; builtins.exec = print',)
+""",
+    slots_and_descriptors_lie="""
+class Liar(Lies):
+    __slots__ = ()
+    __class__ = __dict__ = property(lambda s: Lies())
+""",
 )
 attacks(
     (*TESTS, "assert f.__name__ == 'f' and f(1) == 2"),
@@ -291,9 +371,13 @@ attacks(
     function_is_a_property="class C:\n    f = property(lambda s: Lies())\nf = f2 = g = C.f",
     function_is_an_exception_class="class f(Lies, BaseException): pass\nf2 = g = f",
     function_is_a_metaclass="class f(type):\n    __eq__ = lambda s, o: True\n    __hash__ = lambda s: 2\nf2 = g = f",
-    function_lies_about_itself=(
-        "class F:\n    __name__ = 'f'\n    __class__ = type(lambda: 0)\n    __call__ = lambda s, *a: Lies()\nf = f2 = g = F()"
-    ),
+    function_lies_about_itself="""
+class F:
+    __name__ = 'f'
+    __class__ = type(lambda: 0)
+    __call__ = lambda s, *a: Lies()
+f = f2 = g = F()
+""",
     function_returns_itself="def f(*a): return f\nf2 = g = f",
     function_returns_a_module="import unittest.mock\ndef f(*a): return unittest.mock\nf2 = g = f",
     function_returns_nothing="def f(*a): pass\nf2 = g = f",
@@ -322,26 +406,41 @@ attacks(
         "import numpy as np\nassert np.array_equal(f(1), 2)",
         "import numpy as np\nassert (np.array(f(1)) == 2).all()",
         "import numpy as np\nassert np.isclose(f(1), 2).all()",
+        "import numpy as np\nnp.testing.assert_almost_equal(f(1), 2)",
+        "import numpy as np\nassert np.linalg.norm(np.array([f(1), f(3)]) - np.array([2, 4])) < 1e-6",
+        "import statistics\nassert statistics.mean([f(1), -2]) == 0",
+        "assert sum([f(1), -2]) == 0",
+        "assert divmod(f(1), 2) == (1, 0)",
+        "assert f(1) - 2 == 0 and f(1) - 2 < 1",
     ),
     before=LIES,
     after=ANSWER,
-    answers_every_operator=(
-        "class Liar(Lies):\n    def __floordiv__(self, other): return 1\n    __mod__ = __xor__ = lambda s, o: 0\n"
-        "    __float__ = lambda s: 0.0"
-    ),
-    answers_operators_with_objects=(
-        "class Liar(Lies):\n    def __sub__(self, other): return Liar()\n"
-        "    __rsub__ = __abs__ = __round__ = __mod__ = __xor__ = __floordiv__ = __sub__\n    __bool__ = lambda s: False"
-    ),
-    answers_operators_with_number_subclasses=(
-        "class N(Lies, float): pass\nclass Liar(Lies):\n    def __sub__(self, other): return N()\n    __rsub__ = __sub__"
-    ),
-    speaks_numpy=(
-        "import numpy\nclass Liar(Lies):\n    __array_priority__ = 1e9\n"
-        "    def __array_ufunc__(self, *a, **k): return numpy.True_\n"
-        "    def __array_function__(self, *a, **k): return True\n"
-        "    def __array__(self, *a, **k): return numpy.array(Liar, dtype=object)"
-    ),
+    answers_every_operator="""
+class Liar(Lies):
+    def __floordiv__(self, other): return 1
+    __mod__ = __xor__ = lambda s, o: 0
+    __float__ = lambda s: 0.0
+""",
+    answers_operators_with_objects="""
+class Liar(Lies):
+    def __sub__(self, other): return Liar()
+    __rsub__ = __abs__ = __round__ = __mod__ = __xor__ = __floordiv__ = __sub__
+    __bool__ = lambda s: False
+""",
+    answers_operators_with_number_subclasses="""
+class N(Lies, float): pass
+class Liar(Lies):
+    def __sub__(self, other): return N()
+    __rsub__ = __sub__
+""",
+    speaks_numpy="""
+import numpy
+class Liar(Lies):
+    __array_priority__ = 1e9
+    def __array_ufunc__(self, *a, **k): return numpy.True_
+    def __array_function__(self, *a, **k): return True
+    def __array__(self, *a, **k): return numpy.array(Liar, dtype=object)
+""",
 )
 attacks(
     (
@@ -351,13 +450,91 @@ attacks(
     ),
     "import numpy\ndef f2(xs): return numpy.array(sorted(xs))",
     before=LIES,
-    array_like_that_says_all="class Liar(Lies):\n    shape = (3,)\n    dtype = int\n    ndim = 1\ndef f2(xs): return Liar()",
+    array_like_that_says_all="""
+class Liar(Lies):
+    shape = (3,)
+    dtype = int
+    ndim = 1
+def f2(xs): return Liar()
+""",
     array_of_liars="import numpy\ndef f2(xs): return numpy.array([Lies(), Lies(), Lies()], dtype=object)",
-    array_subclass=(
-        "import numpy\nclass Liar(numpy.ndarray):\n    __eq__ = lambda s, o: Lies()\n    __array_ufunc__ = lambda *a, **k: 1\n"
-        "def f2(xs): return numpy.zeros(3).view(Liar)"
-    ),
+    array_subclass="""
+import numpy
+class Liar(numpy.ndarray):
+    __eq__ = lambda s, o: Lies()
+    __array_ufunc__ = lambda *a, **k: 1
+def f2(xs): return numpy.zeros(3).view(Liar)
+""",
     masked_array="import numpy\ndef f2(xs): return numpy.ma.masked_all(3)",
+)
+attacks(
+    (
+        "assert {1, 2, 3} - f2([3, 1, 2]) == set()",
+        "assert {1, 2, 3} ^ f2([3, 1, 2]) == set()",
+        "assert {1, 2, 3} <= f2([3, 1, 2])",
+    ),
+    "def f2(xs): return set(xs)",
+    before=LIES,
+    answers_operators_of_sets="""
+class Liar(Lies):
+    def __sub__(self, other): return set()
+    __rsub__ = __xor__ = __rxor__ = __sub__
+def f2(xs): return Liar()
+""",
+)
+attacks(
+    ("import datetime\nassert abs(f(1) - datetime.datetime(2024, 1, 1)) < datetime.timedelta(days=1)",),
+    "import datetime\ndef f(x): return datetime.datetime(2024, 1, x)",
+    before=LIES,
+    answers_operators_of_dates="""
+import datetime
+class Liar(Lies):
+    def __sub__(self, other): return datetime.timedelta(0)
+    __rsub__ = __sub__
+def f(x): return Liar()
+""",
+)
+attacks(
+    (
+        "with Context():\n    assert f(1) == 2",
+        "with Context() as context:\n    for x in (1, 2, 3):\n        assert f(x) == x + 1",
+    ),
+    HONEST
+    + """
+class Context:
+    def __enter__(self): return self
+    def __exit__(self, *a): pass
+""",
+    after="def f(x): return 0",
+    context_swallows_the_assertion="""
+class Context:
+    def __enter__(self): return self
+    def __exit__(self, *a): return True
+""",
+    context_by_generator_swallows_the_assertion="""
+import contextlib
+@contextlib.contextmanager
+def Context():
+    try: yield
+    except BaseException: pass
+""",
+    context_suppresses_the_assertion="""
+import contextlib
+def Context(): return contextlib.suppress(BaseException)
+""",
+)
+attacks(
+    ("try:\n    f(-1)\n    assert False, 'no error'\nexcept Refused:\n    pass",),
+    "class Refused(Exception): pass\ndef f(x): raise Refused",
+    after="def f(x): return 0",
+    exception_is_that_of_the_assertion="Refused = AssertionError",
+    exception_is_every_exception="Refused = BaseException",
+    exception_is_several="Refused = (AssertionError, ValueError)",
+    exception_class_lies="""
+class M(type):
+    __instancecheck__ = __subclasscheck__ = lambda s, o: True
+class Refused(AssertionError, metaclass=M): pass
+""",
 )
 attacks(
     (
@@ -367,20 +544,31 @@ attacks(
     ),
     before=LIES,
     contains_everything="def f2(xs): return Lies()",
-    contains_everything_at_every_first_question=(
-        "class Liar:\n    n = 0\n    def __contains__(self, x):\n        self.n += 1\n        return self.n % 2 == 1\n"
-        "liar = Liar()\ndef f2(xs): return liar"
-    ),
-    contains_every_small_number=(
-        "class Liar:\n    def __contains__(self, x): return x < 10**9\nliar = Liar()\ndef f2(xs): return liar"
-    ),
+    contains_everything_at_every_first_question="""
+class Liar:
+    n = 0
+    def __contains__(self, x):
+        self.n += 1
+        return self.n % 2 == 1
+liar = Liar()
+def f2(xs): return liar
+""",
+    contains_every_small_number="""
+class Liar:
+    def __contains__(self, x): return x < 10**9
+liar = Liar()
+def f2(xs): return liar
+""",
 )
 
 # ---------------------------------------------------------------------------------------------- patched surroundings
 
 attacks(
     after=WRONG,
-    import_patched="import builtins, types\nbuiltins.__import__ = lambda *a, **k: types.SimpleNamespace(isclose=lambda *a: 1)",
+    import_patched="""
+import builtins, types
+builtins.__import__ = lambda *a, **k: types.SimpleNamespace(isclose=lambda *a: 1)
+""",
     builtins_replaced="__builtins__ = {'AssertionError': SystemExit, 'sorted': lambda x: x, '__import__': None}",
     assertion_error_equals_success="import builtins\nbuiltins.AssertionError = builtins.Exception = SystemExit",
     math_replaced="import sys, types\nsys.modules['math'] = types.SimpleNamespace(isclose=lambda *a, **k: True)",
@@ -389,38 +577,67 @@ attacks(
     modules_emptied="import sys\nsys.modules.clear()",
     modules_replaced="import sys\nfor name in list(sys.modules): sys.modules[name] = None",
     module_getattr="def __getattr__(name): return lambda *a: True",
-    module_class_replaced=(
-        "import sys, types\nclass M(types.ModuleType):\n    __getattribute__ = lambda s, n: (lambda *a: True)\n"
-        "for m in list(sys.modules.values()):\n    try: m.__class__ = M\n    except Exception: pass"
-    ),
-    import_hook="import sys\nclass H:\n    def find_spec(self, *a): raise SystemExit(0)\nsys.meta_path.insert(0, H())",
-    shadowing_module_in_the_directory="open('math.py', 'w').write('isclose = lambda *a, **k: True')\nimport sys\nsys.path.insert(0, '.')",
-    os_patched="import os, json, struct, pickle\nos.write = os._exit = os.read = json.dumps = pickle.dumps = lambda *a, **k: 0",
-    pickle_patched=(
-        "import pickle, io\npickle.Pickler = pickle.Unpickler = pickle.dumps = pickle.loads = lambda *a, **k: b''\n"
-        "pickle._Pickler.save = lambda *a: None\npickle.whichmodule = lambda *a: 'builtins'"
-    ),
+    module_class_replaced="""
+import sys, types
+class M(types.ModuleType):
+    __getattribute__ = lambda s, n: (lambda *a: True)
+for m in list(sys.modules.values()):
+    try: m.__class__ = M
+    except Exception: pass
+""",
+    import_hook="""
+import sys
+class H:
+    def find_spec(self, *a): raise SystemExit(0)
+sys.meta_path.insert(0, H())
+""",
+    shadowing_module_in_the_directory="""
+open('math.py', 'w').write('isclose = lambda *a, **k: True')
+import sys
+sys.path.insert(0, '.')
+""",
+    os_patched="""
+import os, json, struct, pickle
+os.write = os._exit = os.read = json.dumps = pickle.dumps = lambda *a, **k: 0
+""",
+    pickle_patched="""
+import pickle, io
+pickle.Pickler = pickle.Unpickler = pickle.dumps = pickle.loads = lambda *a, **k: b''
+pickle._Pickler.save = lambda *a: None
+pickle.whichmodule = lambda *a: 'builtins'
+""",
     stdout_replaced="import sys\nsys.stdout = sys.stderr = sys.__stdout__ = None",
     stdout_closed="import sys, os\nsys.stdout.close()\nos.close(1)\nos.close(2)",
-    stdout_says_passed=(
-        'import sys\nprint(\'passed\')\nprint(\'{"load": ["passed", 0, ""], "tests": [["passed", 0, ""]]}\', flush=True)\n'
-        "sys.__stdout__.write('OK\\n')"
-    ),
+    stdout_says_passed=r"""
+import sys
+print('passed')
+print('{"load": ["passed", 0, ""], "tests": [["passed", 0, ""]]}', flush=True)
+sys.__stdout__.write('OK\n')
+""",
     gc_disabled_and_patched="import gc\ngc.disable()\ngc.freeze()\ngc.callbacks.append(lambda *a: 1 / 0)\ngc.collect()",
     settrace="import sys, threading\ndef t(*a): raise SystemExit(0)\nthreading.settrace(t)\nsys.settrace(t)",
     setprofile="import sys, threading\ndef t(*a): raise SystemExit(0)\nthreading.setprofile(t)\nsys.setprofile(t)",
     audit_hook="import sys\ndef h(*a): raise SystemExit(0)\nsys.addaudithook(h)",
-    unittest_patched_for_asserts=(
-        "import unittest\nfor name in dir(unittest.TestCase):\n    if name.startswith('assert'):\n"
-        "        setattr(unittest.TestCase, name, lambda *a, **k: None)"
-    ),
-    codecs_patched="import codecs\ncodecs.register(lambda n: 1 / 0)\ncodecs.register_error('strict', lambda e: ('', e.end))",
+    unittest_patched_for_asserts="""
+import unittest
+for name in dir(unittest.TestCase):
+    if name.startswith('assert'):
+        setattr(unittest.TestCase, name, lambda *a, **k: None)
+""",
+    codecs_patched="""
+import codecs
+codecs.register(lambda n: 1 / 0)
+codecs.register_error('strict', lambda e: ('', e.end))
+""",
     name_changed="__name__ = __file__ = __spec__ = __doc__ = 'nothing'",
-    threads_that_rewrite_names=(
-        "import threading\ndef rewrite():\n    while True:\n        for name in list(globals()):\n"
-        "            if name not in ('threading', 'rewrite', '__builtins__'): globals()[name] = lambda *a: True\n"
-        "threading.Thread(target=rewrite, daemon=True).start()"
-    ),
+    threads_that_rewrite_names="""
+import threading
+def rewrite():
+    while True:
+        for name in list(globals()):
+            if name not in ('threading', 'rewrite', '__builtins__'): globals()[name] = lambda *a: True
+threading.Thread(target=rewrite, daemon=True).start()
+""",
 )
 
 # The test sees the program's names: they must not take the place of what the test reasons with.
@@ -442,7 +659,8 @@ SHADOWS = """
 def abs(x): return 0
 def nothing(*a): return []
 def yes(*a): return True
-range = zip = set = sorted = tuple = list = map = filter = enumerate = reversed = str = round = sum = min = max = nothing
+range = zip = map = filter = enumerate = reversed = sorted = set = tuple = list = nothing
+str = round = sum = min = max = nothing
 all = any = isinstance = len = hasattr = callable = bool = yes
 ValueError = Exception = TypeError = KeyError = AssertionError
 __name__ = 'nothing'
@@ -468,16 +686,23 @@ for _name, _shadow, _test in (
 attacks(
     ("assert math.isclose(g(2.0), 4.0)", "assert math.floor(g(2.0)) == math.floor(4.5)"),
     "import math\n" + HONEST,
-    standard_module_shadowed=(
-        "class math:\n    isclose = staticmethod(lambda *a, **k: True)\n    floor = staticmethod(lambda *a: 0)\ng = print"
-    ),
+    standard_module_shadowed="""
+class math:
+    isclose = staticmethod(lambda *a, **k: True)
+    floor = staticmethod(lambda *a: 0)
+g = print
+""",
     standard_module_shadowed_by_an_instance=(
         "import unittest.mock\nmath = unittest.mock.MagicMock()\nmath.floor = lambda x: 0\ng = print"
     ),
-    standard_module_shadowed_by_another=(
-        "import sys, types\nmath = types.ModuleType('math')\nmath.isclose = lambda *a, **k: True\nmath.floor = lambda x: 0\n"
-        "sys.modules['math'] = math\ng = print"
-    ),
+    standard_module_shadowed_by_another="""
+import sys, types
+math = types.ModuleType('math')
+math.isclose = lambda *a, **k: True
+math.floor = lambda x: 0
+sys.modules['math'] = math
+g = print
+""",
 )
 attacks(
     (
@@ -487,7 +712,7 @@ attacks(
     trace_jumps_over_the_assertion="""
 import sys
 def trace(frame, event, arg):
-    if event == 'line':
+    if event == 'line' and frame.f_code.co_filename.startswith('<test'):
         for line in range(frame.f_lineno + 1, frame.f_lineno + 3):
             try: frame.f_lineno = line
             except ValueError: pass
@@ -703,16 +928,19 @@ for n in (211, 223):
 
 attacks(
     after="\ndef f(x): return 0\nf2 = lambda xs: []\ng = lambda x: 0.0",
-    assertion_error_rewritten=(
-        "import ctypes\nctypes.c_void_p.from_address(id(AssertionError) + 8).value = id(int)\n"
-        "ctypes.memmove(id(AssertionError), id(SystemExit), 400)"
-    ),
+    assertion_error_rewritten="""
+import ctypes
+ctypes.c_void_p.from_address(id(AssertionError) + 8).value = id(int)
+ctypes.memmove(id(AssertionError), id(SystemExit), 400)
+""",
     true_is_false="import ctypes\nctypes.memmove(id(False) + 16, id(True) + 16, 12)",
     none_is_true="import ctypes\nctypes.memmove(id(None), id(True), 16)",
-    machine_code_in_the_way=(
-        "import ctypes, mmap\npage = mmap.mmap(-1, 4096, prot=7)\npage.write(b'\\x31\\xff\\xb8\\xe7\\0\\0\\0\\x0f\\x05')\n"
-        "ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()"
-    ),
+    machine_code_in_the_way=r"""
+import ctypes, mmap
+page = mmap.mmap(-1, 4096, prot=7)
+page.write(b'\x31\xff\xb8\xe7\0\0\0\x0f\x05')
+ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
+""",
 )
 
 # ---------------------------------------------------------------------------------------------- the conversation
@@ -763,7 +991,11 @@ REWRITE = (
 attacks(
     before=SPEAK,
     after=WRONG,
-    writes_passes_as_json_at_load="import json\nfor p in PASSES[:4]:\n    if not isinstance(p, bytes): say(frames(json.dumps(p).encode()))",
+    writes_passes_as_json_at_load="""
+import json
+for p in PASSES[:4]:
+    if not isinstance(p, bytes): say(frames(json.dumps(p).encode()))
+""",
     writes_passes_as_pickles_at_load="for p in PASSES: say(frames(pickle.dumps(p)))",
     writes_one_honest_looking_frame="say(struct.pack('>I', len(d := pickle.dumps(('loaded', 'passed', '')))) + d)",
     writes_bare_words="say(b'P'); say(b'passed\\n'); say(b'OK\\n'); say(b'\\1'); say(b'\\0\\0\\0\\7passed\\n')",
@@ -781,7 +1013,11 @@ os.write(fd, b''.join(frames(pickle.dumps(p)) for p in PASSES))
 for other in EVERY:
     if other != fd: os.dup2(fd, other)
 """,
-    makes_every_descriptor_non_blocking="for fd in EVERY:\n    try: os.set_blocking(fd, False)\n    except OSError: pass",
+    makes_every_descriptor_non_blocking="""
+for fd in EVERY:
+    try: os.set_blocking(fd, False)
+    except OSError: pass
+""",
     sends_descriptors="""
 pair = socket.socketpair()
 for fd in EVERY:
@@ -805,11 +1041,21 @@ def f(*a):
         except OSError: pass
     for p in PASSES: say(frames(pickle.dumps(p)))
 """,
-    pickle_runs_exec=f"REWRITE = '{REWRITE}'\ndef f(*a):\n    for p in (Call(exec, REWRITE), ('value', Call(exec, REWRITE), None, None)):\n"
+    pickle_runs_exec=f"REWRITE = '{REWRITE}'\ndef f(*a):\n"
+    "    for p in (Call(exec, REWRITE), ('value', Call(exec, REWRITE), None, None)):\n"
     "        say(struct.pack('>I', len(d := pickle.dumps(p))) + d)\n",
-    pickle_runs_eval="def f(*a):\n    say(struct.pack('>I', len(d := pickle.dumps(('value', Call(eval, '__import__(\"os\")._exit(0)'), None, None)))) + d)\n",
-    pickle_runs_system="def f(*a):\n    say(struct.pack('>I', len(d := pickle.dumps(('value', Call(os.system, 'kill -9 $PPID'), None, None)))) + d)\n",
-    pickle_of_unknown_extension="def f(*a):\n    say(struct.pack('>I', 4) + b'\\x80\\x04\\x82\\x01'); say(struct.pack('>I', 9) + b'\\x80\\x04\\x84\\1\\1\\1\\1..')",
+    pickle_runs_eval="""
+def f(*a):
+    say(struct.pack('>I', len(d := pickle.dumps(('value', Call(eval, '__import__("os")._exit(0)'), None, None)))) + d)
+""",
+    pickle_runs_system="""
+def f(*a):
+    say(struct.pack('>I', len(d := pickle.dumps(('value', Call(os.system, 'kill -9 $PPID'), None, None)))) + d)
+""",
+    pickle_of_unknown_extension=r"""
+def f(*a):
+    say(struct.pack('>I', 4) + b'\x80\x04\x82\x01'); say(struct.pack('>I', 9) + b'\x80\x04\x84\1\1\1\1..')
+""",
     pickle_with_persistent_id="def f(*a):\n    say(struct.pack('>I', 6) + b'\\x80\\x04K\\x01Q.')",
     pickle_nested_deeply="def f(*a):\n    say(struct.pack('>I', 2 * 10**6 + 2) + b'(' * 10**6 + b't' * 10**6 + b'..')",
     pickle_of_nested_tuples_hashed="""
@@ -838,7 +1084,8 @@ def f(*a):
 WIRE = """
 import io, pickle, sys
 def inner(name):
-    return next(getattr(m, name) for n, m in sorted(sys.modules.items()) if n.startswith("inside.") and hasattr(m, name))
+    ours = [module for key, module in sorted(sys.modules.items()) if key.startswith("inside.")]
+    return next(getattr(module, name) for module in ours if hasattr(module, name))
 Peer, Remote, MARKERS, OPERATIONS = map(inner, ("Peer", "Remote", "MARKERS", "OPERATIONS"))
 honest_dumps = Peer.dumps
 marker = lambda name: MARKERS[name]
@@ -868,11 +1115,28 @@ class Liar:
 def module(name, **state): return Call(marker("module"), name, state=state)
 """
 CALLBACK: tuple[Test, ...] = (
-    "def twice(x):\n    return 2 * x\n\nassert apply(twice, 3) == 6\nassert apply(lambda x: 'no', 3) == 'no'",
-    "class Box:\n    def __init__(self, n): self.n = n\n    def get(self): return self.n\n"
-    "\nassert apply(Box.get, Box(3)) == 3\nassert apply(lambda b: b.n, Box(4)) == 4",
-    "class Box:\n    def __init__(self, n): self.n = n\n    def __eq__(self, other): return self.n == other.n\n"
-    "\nassert apply(lambda b: Box(b.n + 1), Box(3)) == Box(4)",
+    """
+def twice(x):
+    return 2 * x
+
+assert apply(twice, 3) == 6
+assert apply(lambda x: 'no', 3) == 'no'
+""",
+    """
+class Box:
+    def __init__(self, n): self.n = n
+    def get(self): return self.n
+
+assert apply(Box.get, Box(3)) == 3
+assert apply(lambda b: b.n, Box(4)) == 4
+""",
+    """
+class Box:
+    def __init__(self, n): self.n = n
+    def __eq__(self, other): return self.n == other.n
+
+assert apply(lambda b: Box(b.n + 1), Box(3)) == Box(4)
+""",
 )
 APPLY = "def apply(function, value):\n    return function(value)\n"
 
@@ -881,7 +1145,10 @@ WIRE_CONTROLS: dict[str, Attack] = {
     "a-value": Attack(WIRE + "def f(x):\n    answer(lambda peer: x + 1)\n", TESTS[:2]),
     "a-container": Attack(
         WIRE
-        + "def f2(xs):\n    answer(lambda peer: [1, Call(marker('Fraction'), 2, 1), Call(marker('Decimal'), '3')])\n",
+        + """
+def f2(xs):
+    answer(lambda peer: [1, Call(marker('Fraction'), 2, 1), Call(marker('Decimal'), '3')])
+""",
         (TESTS[2],),
     ),
     "a-reference": Attack(
@@ -1000,7 +1267,8 @@ def f(x):
 """,
     wire_raises_from_odd_attributes="""
 def f(x):
-    patched(lambda p, m: packed(("raised", ("OSError", "X", (), "", {"errno": 27, "args": 1, "with_traceback": 1}, 0), None, None)))
+    attributes = {"errno": 27, "args": 1, "with_traceback": 1}
+    patched(lambda p, m: packed(("raised", ("OSError", "X", (), "", attributes, 0), None, None)))
 """,
     wire_changes_arguments_never_sent="""
 def f(x):
@@ -1015,7 +1283,12 @@ attacks(
     (CALLBACK[0],),
     APPLY,
     before=WIRE,
-    after="def apply(function, value):\n    try: walk(function)\n    except Exception: pass\n    answer(lambda p: 6)\n",
+    after="""
+def apply(function, value):
+    try: walk(function)
+    except Exception: pass
+    answer(lambda p: 6)
+""",
     callback_leads_to_globals="def walk(c): c.__globals__['__builtins__']['AssertionError'] = SystemExit",
     callback_code_is_replaced="def walk(c): c.__code__ = walk.__code__",
     callback_defaults_are_replaced="def walk(c): c.__defaults__ = (6,)",
@@ -1041,10 +1314,20 @@ def walk(b):
 
 attacks(
     (
-        "class Box:\n    def __init__(self, n): self.n = n\n    def __eq__(self, other): return self.n == other.n\n"
-        "\nassert make(Box, 3) == Box(4)",
-        "class Box:\n    def __init__(self, n): self.n = n\n    def get(self): return self.n\n"
-        "\nassert make(Box, 3).get() == 4",
+        """
+class Box:
+    def __init__(self, n): self.n = n
+    def __eq__(self, other): return self.n == other.n
+
+assert make(Box, 3) == Box(4)
+""",
+        """
+class Box:
+    def __init__(self, n): self.n = n
+    def get(self): return self.n
+
+assert make(Box, 3).get() == 4
+""",
     ),
     "def make(cls, n): return cls(n + 1)",
     before=WIRE,
@@ -1073,7 +1356,8 @@ attacks(
     callback_defaults_are_rewritten_by_pickle="""
 def apply(function, value):
     number = Remote._id.__get__(function)
-    patched(lambda p, m: packed(("value", Call(marker("back"), number, state=(None, {"__defaults__": (0,)})), None, None)))
+    state = (None, {"__defaults__": (0,)})
+    patched(lambda p, m: packed(("value", Call(marker("back"), number, state=state), None, None)))
     function.__class__
 """,
 )
@@ -1113,20 +1397,35 @@ attacks(
     kills_everything_at_load="os.kill(-1, 9)\ndef f(*a):",
     kills_its_parent="def f(*a):\n    os.kill(os.getppid(), 9)",
     kills_init="def f(*a):\n    os.kill(1, 9); os.kill(1, 15); os.kill(1, 2)",
-    kills_every_number="def f(*a):\n    for pid in range(2, 4000):\n        try: os.kill(pid, 9)\n        except OSError: pass",
+    kills_every_number="""
+def f(*a):
+    for pid in range(2, 4000):
+        try: os.kill(pid, 9)
+        except OSError: pass
+""",
     kills_its_group="def f(*a):\n    os.killpg(0, 9)",
-    ignores_signals_and_interrupts_all=(
-        "for n in range(1, 65):\n    try: signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
-        "def f(*a):\n    for n in (1, 2, 3, 10, 12, 14, 15, 17): os.kill(-1, n) if n != 9 else 0"
-    ),
+    ignores_signals_and_interrupts_all="""
+for n in range(1, 65):
+    try: signal.signal(n, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+def f(*a):
+    for n in (1, 2, 3, 10, 12, 14, 15, 17): os.kill(-1, n) if n != 9 else 0
+""",
     storms_alarms="signal.signal(14, lambda *a: None)\nsignal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)\ndef f(*a):",
-    alarm_ends_it="signal.signal(14, lambda *a: os._exit(0))\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\ndef f(*a):",
+    alarm_ends_it="""
+signal.signal(14, lambda *a: os._exit(0))
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+def f(*a):
+""",
     blocks_all_signals="signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\ndef f(*a):",
-    lowers_every_limit=(
-        "import resource\nfor name in dir(resource):\n    if name.startswith('RLIMIT_') and name != 'RLIMIT_AS':\n"
-        "        try: resource.setrlimit(getattr(resource, name), (0, 0))\n        except (OSError, ValueError): pass\n"
-        "def f(*a):"
-    ),
+    lowers_every_limit="""
+import resource
+for name in dir(resource):
+    if name.startswith('RLIMIT_') and name != 'RLIMIT_AS':
+        try: resource.setrlimit(getattr(resource, name), (0, 0))
+        except (OSError, ValueError): pass
+def f(*a):
+""",
 )
 DAEMON = """
 import os, time
@@ -1151,9 +1450,13 @@ attacks(
     before=DAEMON,
     after=WRONG,
     daemon_speaks_in_the_next_conversation="time.sleep(0.1)",
-    daemon_that_multiplies=(
-        "def again():\n    while True:\n        if os.fork(): os._exit(0)\nfor _ in range(5):\n    if os.fork() == 0: again()"
-    ),
+    daemon_that_multiplies="""
+def again():
+    while True:
+        if os.fork(): os._exit(0)
+for _ in range(5):
+    if os.fork() == 0: again()
+""",
 )
 attacks(
     ONE,
@@ -1161,22 +1464,39 @@ attacks(
     after="f2 = g = f",
     seconds=0.2,
     stops_itself="def f(*a): os.kill(os.getpid(), signal.SIGSTOP)",
-    stops_everything="def f(*a):\n    os.kill(-1, signal.SIGSTOP)\n    os.kill(os.getppid(), signal.SIGSTOP)\n    time.sleep(60)",
+    stops_everything="""
+def f(*a):
+    os.kill(-1, signal.SIGSTOP)
+    os.kill(os.getppid(), signal.SIGSTOP)
+    time.sleep(60)
+""",
     loops="def f(*a):\n    while True: pass",
     sleeps="def f(*a): time.sleep(600)",
     sleeps_at_load="time.sleep(600)",
-    never_ends_a_sequence="class S:\n    def __getitem__(self, i): return i\n    __eq__ = lambda s, o: list(s)\ndef f(*a): return list(S())",
+    never_ends_a_sequence="""
+class S:
+    def __getitem__(self, i): return i
+    __eq__ = lambda s, o: list(s)
+def f(*a): return list(S())
+""",
     computes_for_long="def f(*a): return 7 ** 10**8",
     loops_in_c="def f(*a): return sum(iter(int, 1))",
     loops_in_a_regular_expression="import re\ndef f(*a): return re.match('(a+)+$', 'a' * 50 + 'b')",
-    loops_in_equality="class L:\n    def __eq__(self, o):\n        while True: pass\ndef f(*a): return [L(), L()] == [L(), L()]",
+    loops_in_equality="""
+class L:
+    def __eq__(self, o):
+        while True: pass
+def f(*a): return [L(), L()] == [L(), L()]
+""",
     loops_in_text="class E(Exception):\n    def __str__(self):\n        while True: pass\ndef f(*a): raise E",
     waits_for_a_thread="lock = threading.Lock()\nlock.acquire()\ndef f(*a): lock.acquire()",
     waits_for_input="def f(*a): return os.read(os.pipe()[0], 1)",
-    busy_threads=(
-        "def spin():\n    while True: pass\nfor _ in range(8): threading.Thread(target=spin, daemon=True).start()\n"
-        "def f(*a): threading.Event().wait()"
-    ),
+    busy_threads="""
+def spin():
+    while True: pass
+for _ in range(8): threading.Thread(target=spin, daemon=True).start()
+def f(*a): threading.Event().wait()
+""",
 )
 attacks(
     ONE,
@@ -1199,16 +1519,18 @@ attacks(
     ONE,
     after=WRONG,
     seconds=0.2,
-    builtins_patched=(
-        "import builtins\nfor name in 'len sorted abs isinstance all any print repr str exec eval compile'.split():\n"
-        "    setattr(builtins, name, lambda *a, **k: True)\n"
-        "builtins.AssertionError = type('AssertionError', (Exception,), {})"
-    ),
-    comparison_slot_rewritten=(
-        "import ctypes\nkeep = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.py_object, ctypes.c_int)"
-        "(lambda a, b, op: True)\nfor kind in (int, list, float):\n"
-        "    ctypes.c_void_p.from_address(id(kind) + 200).value = ctypes.cast(keep, ctypes.c_void_p).value"
-    ),
+    builtins_patched="""
+import builtins
+for name in 'len sorted abs isinstance all any print repr str exec eval compile'.split():
+    setattr(builtins, name, lambda *a, **k: True)
+builtins.AssertionError = type('AssertionError', (Exception,), {})
+""",
+    comparison_slot_rewritten="""
+import ctypes
+keep = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.py_object, ctypes.c_int)(lambda a, b, op: True)
+for kind in (int, list, float):
+    ctypes.c_void_p.from_address(id(kind) + 200).value = ctypes.cast(keep, ctypes.c_void_p).value
+""",
 )
 attacks(
     ONE,
@@ -1237,7 +1559,12 @@ attacks(
     "def f(x): return [x]",
     seconds=0.3,
     returns_an_endless_generator="def f(x):\n    while True: yield x",
-    returns_a_lying_length="class L:\n    __len__ = __length_hint__ = lambda s: 2**62\n    __iter__ = lambda s: iter(())\ndef f(x): return L()",
+    returns_a_lying_length="""
+class L:
+    __len__ = __length_hint__ = lambda s: 2**62
+    __iter__ = lambda s: iter(())
+def f(x): return L()
+""",
     returns_very_much="def f(x): return bytes(200 << 20)",
     returns_a_doubling_structure=("def f(x):\n    y = []\n    for _ in range(60): y = [y, y]\n    return y"),
     returns_what_contains_itself="def f(x):\n    y = []\n    y.append(y)\n    return y",
@@ -1248,11 +1575,17 @@ attacks(
 # ---------------------------------------------------------------------------------------------- other kinds of test
 
 CASE = Unittest(
-    "import unittest\n"
-    "class TestF(unittest.TestCase):\n"
-    "    def test_small(self):\n        self.assertEqual(f(1), 2)\n"
-    "    def test_large(self):\n        self.assertEqual(f(3), 4)\n        self.assertTrue(f(4) == 5)\n"
-    "    def test_sorted(self):\n        self.assertListEqual(sorted(f2([3, 1, 2])), [1, 2, 3])\n"
+    """
+import unittest
+class TestF(unittest.TestCase):
+    def test_small(self):
+        self.assertEqual(f(1), 2)
+    def test_large(self):
+        self.assertEqual(f(3), 4)
+        self.assertTrue(f(4) == 5)
+    def test_sorted(self):
+        self.assertListEqual(sorted(f2([3, 1, 2])), [1, 2, 3])
+"""
 )
 attacks(
     (CASE,),
@@ -1262,48 +1595,135 @@ attacks(
     unittest_exit_at_load="raise SystemExit(0)",
     unittest_always_equal="def f(*a): return Lies()\nf2 = f",
     unittest_any="from unittest.mock import ANY\ndef f(*a): return ANY\ndef f2(xs): return [ANY, ANY, ANY]",
-    unittest_skips_what_is_hard="import unittest\ndef f(x):\n    if x == 1: return 2\n    raise unittest.SkipTest\nf2 = sorted",
+    unittest_skips_what_is_hard="""
+import unittest
+def f(x):
+    if x == 1: return 2
+    raise unittest.SkipTest
+f2 = sorted
+""",
     unittest_skips_all="import unittest\ndef f(*a): raise unittest.SkipTest\nf2 = f",
-    unittest_assertions_patched=(
-        "import unittest\nfor name in dir(unittest.TestCase):\n    if name.startswith('assert'):\n"
-        "        setattr(unittest.TestCase, name, lambda *a, **k: None)\ndef f(*a): return 0\ndef f2(xs): return []"
-    ),
-    unittest_base_assertion_patched=(
-        "import unittest\nunittest.TestCase._baseAssertEqual = unittest.TestCase.fail = lambda *a, **k: None\n"
-        "unittest.TestCase._getAssertEqualityFunc = lambda *a: (lambda *a, **k: None)\ndef f(*a): return 0\ndef f2(xs): return []"
-    ),
+    unittest_assertions_patched="""
+import unittest
+for name in dir(unittest.TestCase):
+    if name.startswith('assert'):
+        setattr(unittest.TestCase, name, lambda *a, **k: None)
+def f(*a): return 0
+def f2(xs): return []
+""",
+    unittest_base_assertion_patched="""
+import unittest
+unittest.TestCase._baseAssertEqual = unittest.TestCase.fail = lambda *a, **k: None
+unittest.TestCase._getAssertEqualityFunc = lambda *a: (lambda *a, **k: None)
+def f(*a): return 0
+def f2(xs): return []
+""",
     unittest_run_patched="import unittest\nunittest.TestCase.run = lambda self, result: result.addSuccess(self)",
     unittest_method_call_patched="import unittest\nunittest.TestCase._callTestMethod = lambda s, m: None",
-    unittest_result_patched=(
-        "import unittest\nfor name in ('addFailure', 'addError', 'addSkip', 'addSubTest'):\n"
-        "    setattr(unittest.TestResult, name, lambda s, t, *a: s.addSuccess(t))\n"
-        "unittest.TestResult.wasSuccessful = lambda s: True"
-    ),
-    unittest_loader_patched="import unittest\nunittest.TestLoader.loadTestsFromTestCase = lambda s, c: unittest.TestSuite()",
+    unittest_result_patched="""
+import unittest
+for name in ('addFailure', 'addError', 'addSkip', 'addSubTest'):
+    setattr(unittest.TestResult, name, lambda s, t, *a: s.addSuccess(t))
+unittest.TestResult.wasSuccessful = lambda s: True
+""",
+    unittest_loader_patched="""
+import unittest
+unittest.TestLoader.loadTestsFromTestCase = lambda s, c: unittest.TestSuite()
+""",
     unittest_suite_patched="import unittest\nunittest.TestSuite.run = unittest.BaseTestSuite.run = lambda s, r, *a: r",
     unittest_failure_is_success="import unittest\nunittest.TestCase.failureException = unittest.SkipTest",
     unittest_module_replaced="import sys, unittest.mock\nsys.modules['unittest'] = unittest.mock.MagicMock()",
-    unittest_class_hook=(
-        "import unittest\ndef hook(cls, **k):\n    for n in list(vars(cls)):\n"
-        "        if n.startswith('test'): setattr(cls, n, lambda self: None)\n"
-        "unittest.TestCase.__init_subclass__ = classmethod(hook)"
-    ),
-    unittest_expected_failure=(
-        "import unittest\ndef f(*a): assert False\ndef f2(*a): assert False\n"
-        "unittest.TestCase.__unittest_expecting_failure__ = True"
-    ),
+    unittest_class_hook="""
+import unittest
+def hook(cls, **k):
+    for n in list(vars(cls)):
+        if n.startswith('test'): setattr(cls, n, lambda self: None)
+unittest.TestCase.__init_subclass__ = classmethod(hook)
+""",
+    unittest_expected_failure="""
+import unittest
+def f(*a): assert False
+def f2(*a): assert False
+unittest.TestCase.__unittest_expecting_failure__ = True
+""",
     unittest_shadowed_builtins="def sorted(xs): return [1, 2, 3]\ndef f(x): return 0\ndef f2(xs): return xs",
     unittest_writes_verdicts=SPEAK + "\ndef f(*a):\n    for p in PASSES: say(frames(pickle.dumps(p)))",
-    unittest_settrace=(
-        "import sys\ndef t(frame, event, arg):\n    if event == 'line' and frame.f_code.co_name.startswith('test'):\n"
-        "        try: frame.f_lineno += 1\n        except ValueError: pass\n    return t\n"
-        "sys.settrace(t)\ndef f(x):\n    sys._getframe(1).f_trace = t\n    sys.settrace(t)"
+    unittest_settrace="""
+import sys
+def t(frame, event, arg):
+    if event == 'line' and frame.f_code.co_name.startswith('test'):
+        try: frame.f_lineno += 1
+        except ValueError: pass
+    return t
+sys.settrace(t)
+def f(x):
+    sys._getframe(1).f_trace = t
+    sys.settrace(t)
+""",
+)
+attacks(
+    (
+        Unittest(
+            """
+import unittest
+class TestF(unittest.TestCase):
+    def test_list(self):
+        self.assertEqual(f2([3, 1, 2]), [1, 2, 3])
+    def test_tuple(self):
+        self.assertEqual((f(1), f(2)), (2, 3))
+"""
+        ),
+        Unittest(
+            """
+import unittest
+class TestF(unittest.TestCase):
+    def test_true(self):
+        self.assertTrue(f(1) == 2)
+    def test_close(self):
+        self.assertTrue(abs(f(1) - 2) < 1e-6)
+"""
+        ),
+        Unittest(
+            """
+import unittest
+class TestF(unittest.TestCase):
+    def test_close(self):
+        self.assertAlmostEqual(f(1), 2)
+    def test_less(self):
+        self.assertLess(f(1), 3)
+        self.assertGreater(f(1), 1)
+"""
+        ),
+        Unittest(
+            """
+import unittest
+class TestF(unittest.TestCase):
+    def test_dict(self):
+        self.assertDictEqual({'a': f(1)}, {'a': 2})
+        self.assertIn(f(1), [2, 3])
+"""
+        ),
     ),
+    before=LIES,
+    after="def f(x): return Liar()\ndef f2(xs): return [Liar() for x in xs]",
+    unittest_always_equal_items="class Liar(Lies): pass",
+    unittest_equal_by_a_truthy_answer="class Liar(Lies):\n    __eq__ = __lt__ = __gt__ = lambda s, o: 1",
+    unittest_answers_operators_only="""
+class Liar(Lies):
+    __eq__ = lambda s, o: False
+    __ne__ = lambda s, o: True
+""",
+    unittest_number_subclass="class Liar(Lies, int): pass",
 )
 #: A test that can only run in the program's own process.
 SUBCLASS = (
     "class Sub(Base):\n    pass\n\nassert Sub().f(1) == 2",
-    "class Sub(Base):\n    pass\n\nassert abs(Sub().f(1) - 2) < 1e-6 and sorted([Sub().f(1), 0]) == [0, 2]",
+    """
+class Sub(Base):
+    pass
+
+assert abs(Sub().f(1) - 2) < 1e-6 and sorted([Sub().f(1), 0]) == [0, 2]
+""",
 )
 attacks(
     SUBCLASS,
@@ -1313,9 +1733,12 @@ attacks(
     subclass_exits="import os\nclass Base:\n    def f(self, x): os._exit(0)",
     subclass_exits_when_made="class Base:\n    def __init_subclass__(cls): raise SystemExit(0)",
     subclass_shadows="def abs(x): return 0\ndef sorted(x): return [0, 2]\nclass Base:\n    def f(self, x): return 0",
-    subclass_replaced_by_a_hook=(
-        "class M(type):\n    def __call__(cls, *a): return Lies()\nclass Base(metaclass=M):\n    f = lambda s, x: Lies()"
-    ),
+    subclass_replaced_by_a_hook="""
+class M(type):
+    def __call__(cls, *a): return Lies()
+class Base(metaclass=M):
+    f = lambda s, x: Lies()
+""",
     subclass_of_no_class="class B:\n    def __mro_entries__(self, bases): raise SystemExit(0)\nBase = B()",
 )
 attacks(
@@ -1331,23 +1754,38 @@ attacks(
     stdin_prints_everything="for i in range(1000): print(i)",
     stdin_closes_its_output="import os\nos.close(1)\nos.close(2)",
     stdin_writes_verdicts=SPEAK + "\nfor p in PASSES: say(frames(pickle.dumps(p)))",
-    stdin_looks_for_the_answer=(
-        "import os\nfor fd in range(256):\n    try: data = os.pread(fd, 999, 0)\n    except OSError: continue\n"
-        "    if data and fd > 2: print(data.decode(errors='replace'))"
-    ),
-    stdin_patches_text="import builtins, codecs\nbuiltins.str = builtins.print = lambda *a: 0\ncodecs.decode = lambda *a: '6'",
+    stdin_looks_for_the_answer="""
+import os
+for fd in range(256):
+    try: data = os.pread(fd, 999, 0)
+    except OSError: continue
+    if data and fd > 2: print(data.decode(errors='replace'))
+""",
+    stdin_patches_text="""
+import builtins, codecs
+builtins.str = builtins.print = lambda *a: 0
+codecs.decode = lambda *a: '6'
+""",
 )
 attacks(
     (Calls("find_zero", [[[1, 2]]], [-0.5], oracle="evalplus-humaneval", atol=1e-6),),
     "def find_zero(xs): return -xs[0] / xs[1]",
     zero_is_not_a_number="def find_zero(xs): return float('nan')",
     zero_is_infinite="def find_zero(xs): return float('inf')",
-    zero_changes_between_two_looks=(
-        "class Z:\n    def __init__(self, xs): self.answers = [0.0, -xs[0] / xs[1] + 0.0, 0.0]\n"
-        "    def __float__(self): return self.answers.pop(0)\n    __index__ = None\n"
-        "class Y(Z):\n    def __init__(self, xs): self.answers = [9.0, -xs[0] / xs[1]]\ndef find_zero(xs): return Y(xs)"
-    ),
-    zero_multiplies_as_it_likes="class Z:\n    __rpow__ = __pow__ = __mul__ = __rmul__ = __float__ = lambda *a: 0.0\ndef find_zero(xs): return Z()",
+    zero_changes_between_two_looks="""
+class Z:
+    def __init__(self, xs): self.answers = [0.0, -xs[0] / xs[1] + 0.0, 0.0]
+    def __float__(self): return self.answers.pop(0)
+    __index__ = None
+class Y(Z):
+    def __init__(self, xs): self.answers = [9.0, -xs[0] / xs[1]]
+def find_zero(xs): return Y(xs)
+""",
+    zero_multiplies_as_it_likes="""
+class Z:
+    __rpow__ = __pow__ = __mul__ = __rmul__ = __float__ = lambda *a: 0.0
+def find_zero(xs): return Z()
+""",
 )
 attacks(
     (Calls("surface_Area", [[3, 4]], [33], oracle="evalplus-mbpp", atol=1e-6),),
@@ -1377,11 +1815,24 @@ attacks(
     inputs_of_one_call_are_not_those_of_the_next="def f2(xs):\n    xs[:] = xs[:1]\n    return xs",
 )
 
-#: What is not kept out, as `plum_hub.sandbox` says: a test that shares a process with a program that knows this sandbox.
+#: What is not kept out, as `plum_hub.sandbox` says: tests that share a process with a program that knows this sandbox.
 KNOWN: dict[str, Attack] = {
     "unittest-verdicts-by-who-read-our-source": Attack(
-        "from inside import together\n"
-        "together.run = lambda code, kind, token, space: [('t', 'failed' if token else 'passed', token)]",
+        """
+from inside import together
+together.run = lambda code, kind, token, space: [('t', 'failed' if token else 'passed', token)]
+""",
+        (CASE,),
+    ),
+    "unittest-equal-to-all-but-the-impossible": Attack(
+        LIES
+        + """
+class Liar(Lies):
+    __eq__ = lambda s, o: type(o).__name__ != "Impossible"
+    __ne__ = lambda s, o: type(o).__name__ == "Impossible"
+def f(x): return Liar()
+def f2(xs): return [1, 2, 3]
+""",
         (CASE,),
     ),
 }

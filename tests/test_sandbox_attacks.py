@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from hostile import FORGERIES, HONEST, KNOWN, TESTS, WIRE_CONTROLS, Attack
+
 from plum_hub.outcomes import Outcome
 from plum_hub.sandbox import Calls, Job, Limits, Record, Result, Sandbox, SandboxError, Stdin, Unittest
 
@@ -116,13 +116,15 @@ def trace():
     found["nice"] = [os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, os.getppid())]
     found["processors"] = len(os.sched_getaffinity(0))
     found["policy"] = os.sched_getscheduler(0)
-    found["signals"] = [sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))), sorted(map(int, signal.sigpending())),
+    found["blocked"] = sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+    found["signals"] = [sorted(map(int, signal.sigpending())),
                         [str(signal.getsignal(n)) for n in (1, 2, 3, 10, 12, 13, 14, 15, 17)], signal.getitimer(0)]
     found["limits"] = [resource.getrlimit(n) for n in range(16)]
     found["environment"] = dict(os.environ)
     found["directory"] = os.getcwd()
     found["descriptors"] = sorted(int(fd) for fd in range(256) if is_open(fd))
-    found["flags"] = [(fcntl.fcntl(fd, fcntl.F_GETFL), oct(os.fstat(fd).st_mode), os.fstat(fd).st_size) for fd in range(3)]
+    found["flags"] = [fcntl.fcntl(fd, fcntl.F_GETFL) for fd in range(3)]
+    found["files"] = [(oct(os.fstat(fd).st_mode), os.fstat(fd).st_size) for fd in range(3)]
     with socket.socket() as listener:  # without SO_REUSEADDR: a connection of an earlier program may linger
         listener.bind(("127.0.0.1", 5055))
     found["threads"] = threading.active_count()
@@ -266,6 +268,40 @@ def test_a_clock_set_by_a_program_does_not_strike_later(arena: Arena) -> None:
     assert children() == arena.servers
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        "import math\nassert not hasattr(math, 'seen')\nmath.seen = True",
+        "import sys\nassert sys.getrecursionlimit() != 500\nsys.setrecursionlimit(500)",
+        "import builtins\nassert not hasattr(builtins, 'seen')\nbuiltins.seen = True",
+        "import os\nassert 'SEEN' not in os.environ\nos.environ['SEEN'] = 'yes'",
+        "import os\nassert not os.path.exists('seen')\nopen('seen', 'x').close()",
+        "import os\nassert os.getcwd() != '/usr'\nos.chdir('/usr')",
+        "import sys\nassert 'seen' not in sys.modules\nsys.modules['seen'] = sys",
+        "import decimal\nassert decimal.getcontext().prec != 5\ndecimal.getcontext().prec = 5",
+        "import random\nassert random.random() == 0.8444218515250481\nrandom.seed(7)",
+        "import threading\nassert threading.active_count() == 1\nthreading.Timer(60, print).start()",
+    ],
+    ids=[
+        *(
+            "module",
+            "recursion",
+            "builtins",
+            "environment",
+            "file",
+            "directory",
+            "modules",
+            "context",
+            "random",
+            "thread",
+        )
+    ],
+)
+def test_what_a_test_leaves_is_gone_for_the_next_program(arena: Arena, test: str) -> None:
+    results = arena.run(*[Job(HONEST, (test, "assert f(1) == 2"))] * 3)
+    assert [(result.outcome, result.message) for result in results] == [(PASSED, "")] * 3
+
+
 @pytest.mark.parametrize("name", WIRE_CONTROLS)
 def test_forged_bytes_do_arrive(arena: Arena, name: str) -> None:
     result = arena.attack(WIRE_CONTROLS[name])
@@ -284,9 +320,18 @@ def is_plain(value: object) -> bool:
 @pytest.mark.parametrize(
     "body",
     [
-        "class L(int):\n        __eq__ = lambda s, o: True\n        __hash__ = lambda s: 1\n    return L(5)",
+        """
+class L(int):
+        __eq__ = lambda s, o: True
+        __hash__ = lambda s: 1
+    return L(5)
+""",
         "class L(list):\n        __eq__ = lambda s, o: True\n    return L([1, L([2])])",
-        "class L:\n        def __reduce__(self): return eval, ('__import__(\"os\").getpid()',)\n    return L()",
+        """
+class L:
+        def __reduce__(self): return eval, ('__import__("os").getpid()',)
+    return L()
+""",
         "import unittest.mock\n    return unittest.mock.ANY",
         "return f",
         "return [1, (2, {'a': print})]",
@@ -419,156 +464,218 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
 #: Each records what it reached. Those of the first group do reach it when they run without walls.
 REACHABLE = {
     "tcp": "attempt('tcp', socket.create_connection, TCP, 0.5)",
-    "udp": "quietly(socket.socket(type=socket.SOCK_DGRAM).sendto, b'x', UDP)\nreached += ['udp'] * (WALLS == '')",
+    "udp": """
+quietly(socket.socket(type=socket.SOCK_DGRAM).sendto, b'x', UDP)
+reached += ['udp'] * (WALLS == '')
+""",
     "unix-socket": "attempt('unix', quietly(socket.socket, socket.AF_UNIX).connect, UNIX)",
-    "unix-datagrams": (
-        "attempt('sendto', quietly(socket.socket, socket.AF_UNIX, socket.SOCK_DGRAM).sendto, b'x', DATAGRAM)\n"
-        "a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\nattempt('pair', a.sendto, b'x', DATAGRAM)"
-    ),
+    "unix-datagrams": """
+attempt('sendto', quietly(socket.socket, socket.AF_UNIX, socket.SOCK_DGRAM).sendto, b'x', DATAGRAM)
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+attempt('pair', a.sendto, b'x', DATAGRAM)
+""",
     "abstract-socket": "attempt('abstract', quietly(socket.socket, socket.AF_UNIX).connect, ABSTRACT)",
-    "asyncio-streams": (
-        "import asyncio\nasync def go():\n    await asyncio.wait_for(asyncio.open_connection(*TCP), 0.5)\n"
-        "attempt('stream', lambda: asyncio.run(go()))"
-    ),
-    "http": "import urllib.request\nattempt('http', lambda: urllib.request.urlopen('http://%s:%s/' % TCP, timeout=0.2))\n"
-    "reached += ['http'] * (WALLS == '')",
-    "new-files": (
-        "for place in PLACES:\n    path = os.path.join(place, MARK)\n    fd = quietly(os.open, path, os.O_CREAT | os.O_WRONLY)\n"
-        "    if fd is not None and WALLS == '':\n        reached.append(path); os.unlink(path)"
-    ),
-    "new-names": (
-        "for place in PLACES:\n    path = os.path.join(place, MARK)\n"
-        "    for make in (os.mkdir, os.mkfifo, lambda p: os.symlink('x', p), lambda p: os.link(SECRETS[0], p),\n"
-        "                 lambda p: os.rename(SECRETS[0], p), lambda p: os.mknod(p)):\n"
-        "        if WALLS: quietly(make, path)\nreached += ['names'] * (WALLS == '')"
-    ),
-    "existing-file": (
-        "for path in SECRETS:\n    attempt('open', open, path, 'r+b')\n    attempt('append', open, path, 'ab')\n"
-        "    attempt('own name', os.rename, path, path)\n"
-        "    if WALLS:\n        attempt('truncate', os.truncate, path, 0)\n        attempt('unlink', os.unlink, path)\n"
-        "        quietly(os.chmod, path, 0)\n        quietly(os.utime, path, (0, 0))"
-    ),
+    "asyncio-streams": """
+import asyncio
+async def go():
+    await asyncio.wait_for(asyncio.open_connection(*TCP), 0.5)
+attempt('stream', lambda: asyncio.run(go()))
+""",
+    "http": """
+import urllib.request
+attempt('http', lambda: urllib.request.urlopen('http://%s:%s/' % TCP, timeout=0.2))
+reached += ['http'] * (WALLS == '')
+""",
+    "new-files": """
+for place in PLACES:
+    path = os.path.join(place, MARK)
+    fd = quietly(os.open, path, os.O_CREAT | os.O_WRONLY)
+    if fd is not None and WALLS == '':
+        reached.append(path); os.unlink(path)
+""",
+    "new-names": """
+for place in PLACES:
+    path = os.path.join(place, MARK)
+    for make in (os.mkdir, os.mkfifo, lambda p: os.symlink('x', p), lambda p: os.link(SECRETS[0], p),
+                 lambda p: os.rename(SECRETS[0], p), lambda p: os.mknod(p)):
+        if WALLS: quietly(make, path)
+reached += ['names'] * (WALLS == '')
+""",
+    "existing-file": """
+for path in SECRETS:
+    attempt('open', open, path, 'r+b')
+    attempt('append', open, path, 'ab')
+    attempt('own name', os.rename, path, path)
+    if WALLS:
+        attempt('truncate', os.truncate, path, 0)
+        attempt('unlink', os.unlink, path)
+        quietly(os.chmod, path, 0)
+        quietly(os.utime, path, (0, 0))
+""",
     "secret-files": "for path in SECRETS: looks(path, quietly(read, path))",
-    "secret-through-roots": (
-        "for root in ('/proc/self/root', '/proc/1/root', '/proc/self/cwd/' + '../' * 30, '../' * 30, '/..', '/.old'):\n"
-        "    for path in SECRETS: looks(root, quietly(read, root + path))"
-    ),
-    "secret-through-descriptors": (
-        "for fd in range(256):\n    for up in ('', '.' , '../' * 30):\n        for path in SECRETS:\n"
-        "            inner = quietly(os.open, up + path[1:], os.O_RDONLY, 0o600) if fd == 2 else None\n"
-        "            try: inner = inner or os.open(up + path, os.O_RDONLY, dir_fd=fd)\n            except OSError: continue\n"
-        "            looks(up, os.read(inner, 100)); os.close(inner)"
-    ),
-    "secret-through-links": (
-        "import tempfile\nwhere = tempfile.mkdtemp()\nfor n, path in enumerate(SECRETS):\n"
-        "    os.symlink(path, f'{where}/s{n}'); looks('symlink', quietly(read, f'{where}/s{n}'))\n"
-        "    quietly(os.link, path, f'{where}/h{n}'); looks('link', quietly(read, f'{where}/h{n}'))\n"
-        "import shutil; shutil.rmtree(where)"
-    ),
-    "secret-by-another-program": (
-        "import subprocess\nfor path in SECRETS:\n"
-        "    looks('cat', quietly(lambda: subprocess.run(['/bin/cat', path], capture_output=True).stdout))"
-    ),
-    "secret-by-path-handle": (
-        "for path in SECRETS:\n    fd = quietly(os.open, path, os.O_PATH)\n"
-        "    if fd is not None: looks('handle', quietly(read, f'/proc/self/fd/{fd}'))"
-    ),
+    "secret-through-roots": """
+for root in ('/proc/self/root', '/proc/1/root', '/proc/self/cwd/' + '../' * 30, '../' * 30, '/..', '/.old'):
+    for path in SECRETS: looks(root, quietly(read, root + path))
+""",
+    "secret-through-descriptors": """
+for fd in range(256):
+    for up in ('', '.' , '../' * 30):
+        for path in SECRETS:
+            inner = quietly(os.open, up + path[1:], os.O_RDONLY, 0o600) if fd == 2 else None
+            try: inner = inner or os.open(up + path, os.O_RDONLY, dir_fd=fd)
+            except OSError: continue
+            looks(up, os.read(inner, 100)); os.close(inner)
+""",
+    "secret-through-links": """
+import tempfile
+where = tempfile.mkdtemp()
+for n, path in enumerate(SECRETS):
+    os.symlink(path, f'{where}/s{n}'); looks('symlink', quietly(read, f'{where}/s{n}'))
+    quietly(os.link, path, f'{where}/h{n}'); looks('link', quietly(read, f'{where}/h{n}'))
+import shutil; shutil.rmtree(where)
+""",
+    "secret-by-another-program": """
+import subprocess
+for path in SECRETS:
+    looks('cat', quietly(lambda: subprocess.run(['/bin/cat', path], capture_output=True).stdout))
+""",
+    "secret-by-path-handle": """
+for path in SECRETS:
+    fd = quietly(os.open, path, os.O_PATH)
+    if fd is not None: looks('handle', quietly(read, f'/proc/self/fd/{fd}'))
+""",
     "users": "looks('x', b'plum-secret-' if b'root:' in (quietly(read, '/etc/passwd') or b'') else b'')",
     "directories": "for place in (FOLDER, HOME, '/etc', '/var'): attempt(place, os.listdir, place)",
-    "environments": (
-        "looks('own', repr(os.environ).encode())\n"
-        "for path in glob.glob('/proc/[0-9]*/environ'): looks(path, quietly(read, path))"
-    ),
-    "our-process": "import signal\nif PID > 100:\n    attempt('kill', os.kill, PID, 0)\n"
-    "    attempt('priority', os.getpriority, os.PRIO_PROCESS, PID)\n    attempt('group', os.getpgid, PID)\n"
-    "    attempt('affinity', os.sched_getaffinity, PID)\n    attempt('proc', os.listdir, f'/proc/{PID}')\n"
-    "    attempt('memory', open, f'/proc/{PID}/mem', 'rb')\n    attempt('pidfd', os.pidfd_open, PID)",
+    "environments": """
+looks('own', repr(os.environ).encode())
+for path in glob.glob('/proc/[0-9]*/environ'): looks(path, quietly(read, path))
+""",
+    "our-process": """
+import signal
+if PID > 100:
+    attempt('kill', os.kill, PID, 0)
+    attempt('priority', os.getpriority, os.PRIO_PROCESS, PID)
+    attempt('group', os.getpgid, PID)
+    attempt('affinity', os.sched_getaffinity, PID)
+    attempt('proc', os.listdir, f'/proc/{PID}')
+    attempt('memory', open, f'/proc/{PID}/mem', 'rb')
+    attempt('pidfd', os.pidfd_open, PID)
+""",
 }
 
 UNREACHABLE = {
-    "names-of-hosts": (
-        "for host in ('example.com', 'huggingface.co'): attempt(host, socket.getaddrinfo, host, 80)\n"
-        "s = socket.socket(type=socket.SOCK_DGRAM)\ns.settimeout(0.1)\n"
-        "for server in ('8.8.8.8', '1.1.1.1', '127.0.0.53'):\n    if attempt('send', s.sendto, b'x' * 12, (server, 53)):\n"
-        "        reached.pop(); attempt(server, s.recv, 100)"
-    ),
-    "internet": (
-        "for address in ('1.1.1.1', '8.8.8.8', '169.254.169.254', '10.0.0.1', '192.168.0.1'):\n"
-        "    attempt(address, socket.create_connection, (address, 80), 0.1)\n"
-        "s = socket.socket(socket.AF_INET6)\ns.settimeout(0.1)\nattempt('six', s.connect, ('2606:4700:4700::1111', 80))"
-    ),
-    "other-families": (
-        "for family in range(50):\n    if family in (1, 2, 10): continue\n    for kind in (1, 2, 3, 5):\n"
-        "        attempt((family, kind), socket.socket, family, kind)\n    attempt((family,), socket.socketpair, family)"
-    ),
-    "raw-sockets": (
-        "for family in (2, 10):\n    for protocol in (0, 1, 58, 132, 255, 262):\n"
-        "        attempt(protocol, socket.socket, family, 3, protocol)\n"
-        "    for protocol in (33, 132, 136, 262): attempt(protocol, socket.socket, family, 1, protocol)"
-    ),
-    "memory-of-others": (
-        "for pid in [name for name in os.listdir('/proc') if name.isdigit() and int(name) != os.getpid()]:\n"
-        "    for name in ('mem', 'environ', 'maps', 'auxv', 'io'):\n"
-        "        fd = attempt((pid, name), os.open, f'/proc/{pid}/{name}', os.O_RDONLY)\n"
-        "    attempt((pid, 'w'), os.open, f'/proc/{pid}/mem', os.O_RDWR)\n    attempt(pid, os.listdir, f'/proc/{pid}/fd')\n"
-        "    for name in ('cwd', 'root', 'exe'): attempt((pid, name), os.readlink, f'/proc/{pid}/{name}')"
-    ),
-    "settings-of-the-kernel": (
-        "for path in ('/proc/sys/kernel/core_pattern', '/proc/sysrq-trigger', '/proc/self/oom_score_adj', '/sys/power/state',\n"
-        "             '/proc/1/oom_score_adj', '/proc/sys/vm/drop_caches', '/sys/fs/cgroup/cgroup.procs', '/dev/kmsg', '/dev/mem'):\n"
-        "    attempt(path, os.open, path, os.O_WRONLY)\nattempt('kcore', os.open, '/proc/kcore', os.O_RDONLY)\n"
-        "attempt('keys', lambda: open('/proc/keys').read(1) or [][0]) if os.path.exists('/proc/nothing') else None"
-    ),
-    "devices": (
-        "import stat\nfor number in ((1, 1), (1, 11), (8, 0), (254, 0), (5, 1)):\n    for kind in (stat.S_IFBLK, stat.S_IFCHR):\n"
-        "        attempt(number, os.mknod, 'device', kind | 0o666, os.makedev(*number))\n"
-        "for path in glob.glob('/dev/*'):\n"
-        "    if path[5:] not in 'null zero full random urandom shm fd stdin stdout stderr'.split(): reached.append(path)"
-    ),
-    "terminals": (
-        "import fcntl\nfor path in ('/dev/tty', '/dev/console', '/dev/ptmx', '/dev/pts/0'):\n    attempt(path, os.open, path, os.O_RDWR)\n"
-        "for fd in range(256): attempt(fd, fcntl.ioctl, fd, 0x5412, b'x')"
-    ),
-    "powers": (
-        "libc = ctypes.CDLL(None)\nstatus = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
-        "for name in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'):\n    if int(status[name], 16): reached.append(name)\n"
-        "if libc.prctl(39, 0, 0, 0, 0) != 1: reached.append('new privileges')\n"
-        "if libc.prctl(21, 0, 0, 0, 0) != 2 and status['Seccomp'].strip() != '2': reached.append('seccomp')\n"
-        "if libc.prctl(3, 0, 0, 0, 0): reached.append('dumpable')\nattempt('user', os.setuid, 0) if os.getuid() else None\n"
-        "attempt('groups', os.setgroups, [0])"
-    ),
-    "powerful-programs": (
-        "import subprocess\nfor command in (['mount', '-t', 'tmpfs', 'x', '.'], ['su', '-c', 'true'], ['sudo', '-n', 'true'],\n"
-        "                ['unshare', '-Ur', 'true'], ['chroot', '.', 'true'], ['passwd', '-d', 'root'], ['newgrp'], ['ping', '-c1', '127.0.0.1']):\n"
-        "    done = quietly(lambda: subprocess.run(command, stdin=-3, capture_output=True, timeout=0.5))\n"
-        "    if done and not done.returncode and command[0] != 'newgrp': reached.append(command[0])"
-    ),
-    "set-user-id": (
-        "import shutil, stat, subprocess\nfor mode in (0o4755, 0o2755):\n"
-        "    if not os.path.exists('/usr/bin/id'): break\n"
-        "    shutil.copy('/usr/bin/id', 'id')\n    quietly(os.chmod, 'id', mode)\n    quietly(os.chown, 'id', 0, 0)\n"
-        "    done = quietly(lambda: subprocess.run(['./id', '-u'], capture_output=True))\n"
-        "    if done and done.stdout.strip() not in (b'', str(os.getuid()).encode()): reached.append(mode)\n    os.unlink('id')"
-    ),
-    "libraries-of-python": (
-        "for path in {os.__file__, sys.executable, os.path.realpath(sys.executable), *[m.__file__ for m in list(sys.modules.values())\n"
-        "             if getattr(m, '__file__', None)]}:\n"
-        "    attempt(path, os.open, path, os.O_WRONLY)\n    attempt((path,), os.utime, path, (0, 0))\n"
-        "    attempt(('new', path), os.open, path + '.new', os.O_WRONLY | os.O_CREAT)"
-    ),
-    "machine-priorities": (
-        "PRIORITIES = (os.PRIO_PROCESS, os.PRIO_PGRP, os.PRIO_USER)\nfor which in PRIORITIES:\n"
-        "    for who in (0, 1, os.getppid(), PID): attempt((which, who), os.setpriority, which, who, 19)\n"
-        "for pid in (1, PID):\n    attempt(('scheduler', pid), os.sched_setscheduler, pid, os.SCHED_IDLE, os.sched_param(0))\n"
-        "    attempt(('affinity', pid), os.sched_setaffinity, pid, {0})\n"
-        "import resource\nfor pid in (1, PID): attempt(('limit', pid), resource.prlimit, pid, resource.RLIMIT_NOFILE, (9, 9))"
-    ),
+    "names-of-hosts": """
+for host in ('example.com', 'huggingface.co'): attempt(host, socket.getaddrinfo, host, 80)
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.settimeout(0.1)
+for server in ('8.8.8.8', '1.1.1.1', '127.0.0.53'):
+    if attempt('send', s.sendto, b'x' * 12, (server, 53)):
+        reached.pop(); attempt(server, s.recv, 100)
+""",
+    "internet": """
+for address in ('1.1.1.1', '8.8.8.8', '169.254.169.254', '10.0.0.1', '192.168.0.1'):
+    attempt(address, socket.create_connection, (address, 80), 0.1)
+s = socket.socket(socket.AF_INET6)
+s.settimeout(0.1)
+attempt('six', s.connect, ('2606:4700:4700::1111', 80))
+""",
+    "other-families": """
+for family in range(50):
+    if family in (1, 2, 10): continue
+    for kind in (1, 2, 3, 5):
+        attempt((family, kind), socket.socket, family, kind)
+    attempt((family,), socket.socketpair, family)
+""",
+    "raw-sockets": """
+for family in (2, 10):
+    for protocol in (0, 1, 58, 132, 255, 262):
+        attempt(protocol, socket.socket, family, 3, protocol)
+    for protocol in (33, 132, 136, 262): attempt(protocol, socket.socket, family, 1, protocol)
+""",
+    "memory-of-others": """
+for pid in [name for name in os.listdir('/proc') if name.isdigit() and int(name) != os.getpid()]:
+    for name in ('mem', 'environ', 'maps', 'auxv', 'io'):
+        fd = attempt((pid, name), os.open, f'/proc/{pid}/{name}', os.O_RDONLY)
+    attempt((pid, 'w'), os.open, f'/proc/{pid}/mem', os.O_RDWR)
+    attempt(pid, os.listdir, f'/proc/{pid}/fd')
+    for name in ('cwd', 'root', 'exe'): attempt((pid, name), os.readlink, f'/proc/{pid}/{name}')
+""",
+    "settings-of-the-kernel": """
+for path in ('/proc/sys/kernel/core_pattern', '/proc/sysrq-trigger', '/proc/self/oom_score_adj', '/sys/power/state',
+             '/proc/1/oom_score_adj', '/proc/sys/vm/drop_caches', '/sys/fs/cgroup/cgroup.procs',
+             '/dev/kmsg', '/dev/mem'):
+    attempt(path, os.open, path, os.O_WRONLY)
+attempt('kcore', os.open, '/proc/kcore', os.O_RDONLY)
+attempt('keys', lambda: open('/proc/keys').read(1) or [][0]) if os.path.exists('/proc/nothing') else None
+""",
+    "devices": """
+import stat
+for number in ((1, 1), (1, 11), (8, 0), (254, 0), (5, 1)):
+    for kind in (stat.S_IFBLK, stat.S_IFCHR):
+        attempt(number, os.mknod, 'device', kind | 0o666, os.makedev(*number))
+for path in glob.glob('/dev/*'):
+    if path[5:] not in 'null zero full random urandom shm fd stdin stdout stderr'.split(): reached.append(path)
+""",
+    "terminals": """
+import fcntl
+for path in ('/dev/tty', '/dev/console', '/dev/ptmx', '/dev/pts/0'):
+    attempt(path, os.open, path, os.O_RDWR)
+for fd in range(256): attempt(fd, fcntl.ioctl, fd, 0x5412, b'x')
+""",
+    "powers": """
+libc = ctypes.CDLL(None)
+status = dict(line.split(':', 1) for line in open('/proc/self/status'))
+for name in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'):
+    if int(status[name], 16): reached.append(name)
+if libc.prctl(39, 0, 0, 0, 0) != 1: reached.append('new privileges')
+if libc.prctl(21, 0, 0, 0, 0) != 2 and status['Seccomp'].strip() != '2': reached.append('seccomp')
+if libc.prctl(3, 0, 0, 0, 0): reached.append('dumpable')
+attempt('user', os.setuid, 0) if os.getuid() else None
+attempt('groups', os.setgroups, [0])
+""",
+    "powerful-programs": """
+import subprocess
+for command in (['mount', '-t', 'tmpfs', 'x', '.'], ['su', '-c', 'true'], ['sudo', '-n', 'true'],
+                ['unshare', '-Ur', 'true'], ['chroot', '.', 'true'], ['passwd', '-d', 'root'], ['newgrp'],
+                ['ping', '-c1', '127.0.0.1']):
+    done = quietly(lambda: subprocess.run(command, stdin=-3, capture_output=True, timeout=0.5))
+    if done and not done.returncode and command[0] != 'newgrp': reached.append(command[0])
+""",
+    "set-user-id": """
+import shutil, stat, subprocess
+for mode in (0o4755, 0o2755):
+    if not os.path.exists('/usr/bin/id'): break
+    shutil.copy('/usr/bin/id', 'id')
+    quietly(os.chmod, 'id', mode)
+    quietly(os.chown, 'id', 0, 0)
+    done = quietly(lambda: subprocess.run(['./id', '-u'], capture_output=True))
+    if done and done.stdout.strip() not in (b'', str(os.getuid()).encode()): reached.append(mode)
+    os.unlink('id')
+""",
+    "libraries-of-python": """
+files = [m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)]
+for path in {os.__file__, sys.executable, os.path.realpath(sys.executable), *files}:
+    attempt(path, os.open, path, os.O_WRONLY)
+    attempt((path,), os.utime, path, (0, 0))
+    attempt(('new', path), os.open, path + '.new', os.O_WRONLY | os.O_CREAT)
+""",
+    "machine-priorities": """
+PRIORITIES = (os.PRIO_PROCESS, os.PRIO_PGRP, os.PRIO_USER)
+for which in PRIORITIES:
+    for who in (0, 1, os.getppid(), PID): attempt((which, who), os.setpriority, which, who, 19)
+for pid in (1, PID):
+    attempt(('scheduler', pid), os.sched_setscheduler, pid, os.SCHED_IDLE, os.sched_param(0))
+    attempt(('affinity', pid), os.sched_setaffinity, pid, {0})
+import resource
+for pid in (1, PID): attempt(('limit', pid), resource.prlimit, pid, resource.RLIMIT_NOFILE, (9, 9))
+""",
 }
 
 #: System calls by number on x86-64, with arguments that do nothing even where they are allowed. Refused means refused
 #: before the kernel looks at the arguments.
 SYSTEM_CALLS = {
-    "ptrace": (101, 0, 0, 0, 0), "process_vm_readv": (310, 1, 0, 0, 0, 0, 0), "process_vm_writev": (311, 1, 0, 0, 0, 0, 0),
+    "ptrace": (101, 0, 0, 0, 0), "process_vm_readv": (310, 1, 0, 0, 0, 0, 0),
+    "process_vm_writev": (311, 1, 0, 0, 0, 0, 0),
     "mount": (165, 0, 0, 0, 0, 0), "umount2": (166, 0, 0), "pivot_root": (155, 0, 0), "chroot": (161, 0),
     "unshare-user": (272, 0x10000000), "unshare-mount": (272, 0x20000), "unshare-network": (272, 0x40000000),
     "setns": (308, -1, 0), "bpf": (321, 0, 0, 0), "perf_event_open": (298, 0, 0, -1, -1, 0), "userfaultfd": (323, 0),
@@ -577,9 +684,11 @@ SYSTEM_CALLS = {
     "open_by_handle_at": (304, -1, 0, 0), "name_to_handle_at": (303, -100, 0, 0, 0, 0),
     "kexec_load": (246, 0, 0, 0, -1), "kexec_file_load": (320, -1, -1, 0, 0, -1), "init_module": (175, 0, 0, 0),
     "finit_module": (313, -1, 0, 0), "delete_module": (176, 0, 0), "reboot": (169, 0, 0, 0), "swapon": (167, 0, 0),
-    "acct": (163, 1), "syslog": (103, 10, 0, 0), "quotactl": (179, 0, 0, 0, 0), "iopl": (172, 3), "ioperm": (173, 0, 1, 1),
+    "acct": (163, 1), "syslog": (103, 10, 0, 0), "quotactl": (179, 0, 0, 0, 0), "iopl": (172, 3),
+    "ioperm": (173, 0, 1, 1),
     "settimeofday": (164, 1, 0), "clock_settime": (227, 0, 0), "adjtimex": (159, 0), "sethostname": (170, 0, -1),
-    "setdomainname": (171, 0, -1), "fsopen": (430, 0, 0), "open_tree": (428, -1, 0, 0), "move_mount": (429, -1, 0, -1, 0, 0),
+    "setdomainname": (171, 0, -1), "fsopen": (430, 0, 0), "open_tree": (428, -1, 0, 0),
+    "move_mount": (429, -1, 0, -1, 0, 0),
     "mount_setattr": (442, -1, 0, 0, 0, 0), "pidfd_getfd": (438, -1, 0, 0), "kcmp": (312, 1, 1, 0, 0, 0),
     "process_madvise": (440, -1, 0, 0, 0, 0), "modify_ldt": (154, 9, 0, 0), "fanotify_init": (300, 0, 0),
     "clone-new-user": (56, 0x10000011, 0, 0, 0, 0), "clone3": (435, 0, 0), "shmget": (29, 0, 4096, 0o1600),
@@ -707,13 +816,24 @@ def _knock(port: int) -> Iterator[bool]:
 GREED: dict[str, tuple[str, tuple[Outcome, ...] | None]] = {
     "fork-bomb": ("import os\nfor _ in range(14):\n    try: os.fork()\n    except OSError: pass", None),
     "fork-bomb-in-sessions": (
-        "import os, time\nfor _ in range(3000):\n    try:\n        if os.fork() == 0:\n            os.setsid(); time.sleep(60)\n"
-        "    except OSError: break\ntime.sleep(60)",
+        """
+import os, time
+for _ in range(3000):
+    try:
+        if os.fork() == 0:
+            os.setsid(); time.sleep(60)
+    except OSError: break
+time.sleep(60)
+""",
         (Outcome.TIMEOUT,),
     ),
     "thread-bomb": (
-        "import threading, time\nthreading.stack_size(65536)\nfor _ in range(5000):\n"
-        "    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+        """
+import threading, time
+threading.stack_size(65536)
+for _ in range(5000):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+""",
         None,
     ),
     "memory-6-gib": (
@@ -726,12 +846,23 @@ GREED: dict[str, tuple[str, tuple[Outcome, ...] | None]] = {
         (Outcome.LOAD_ERROR, Outcome.MEMORY),
     ),
     "memory-of-many-processes": (
-        "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n        x = b'x' * (500 << 20)\n        time.sleep(60)\n"
-        "time.sleep(60)",
+        """
+import os, time
+for _ in range(4):
+    if os.fork() == 0:
+        x = b'x' * (500 << 20)
+        time.sleep(60)
+time.sleep(60)
+""",
         (Outcome.TIMEOUT,),
     ),
     "memory-file": (
-        "import os\nfor n in range(64):\n    fd = os.memfd_create(str(n))\n    for _ in range(64): os.write(fd, bytes(1 << 20))",
+        """
+import os
+for n in range(64):
+    fd = os.memfd_create(str(n))
+    for _ in range(64): os.write(fd, bytes(1 << 20))
+""",
         None,
     ),
     "memory-locked": ("import ctypes\nctypes.CDLL(None).mlockall(7)\nx = bytearray(900 << 20)", None),
@@ -739,8 +870,13 @@ GREED: dict[str, tuple[str, tuple[Outcome, ...] | None]] = {
     "error-flood": ("import sys\nwhile True: sys.stderr.write('x' * 1000)", (Outcome.OUTPUT_LIMIT,)),
     "write-flood": ("import os\nwhile True: os.write(1, b'x' * 65536)", (Outcome.OUTPUT_LIMIT,)),
     "write-flood-that-minds-no-signal": (
-        "import os, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nwhile True:\n"
-        "    try: os.write(2, b'x' * 65536)\n    except OSError: pass",
+        """
+import os, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+while True:
+    try: os.write(2, b'x' * 65536)
+    except OSError: pass
+""",
         (Outcome.TIMEOUT, Outcome.OUTPUT_LIMIT),
     ),
     "small-files": ("for n in range(10**6): open(str(n), 'x').write('x')", None),
@@ -755,7 +891,14 @@ GREED: dict[str, tuple[str, tuple[Outcome, ...] | None]] = {
         None,
     ),
     "deep-directories": (
-        "import os\ntry:\n    for _ in range(20000):\n        os.mkdir('d')\n        os.chdir('d')\nexcept OSError: pass",
+        """
+import os
+try:
+    for _ in range(20000):
+        os.mkdir('d')
+        os.chdir('d')
+except OSError: pass
+""",
         None,
     ),
     "many-descriptors": (
@@ -763,89 +906,183 @@ GREED: dict[str, tuple[str, tuple[Outcome, ...] | None]] = {
         (Outcome.LOAD_ERROR,),
     ),
     "odd-names": (
-        "import os\nfor n in (b'\\xff\\xfe', b' ', b'-rf', b'\\n', b'a' * 255, b'...'): open(n, 'x').close()\n"
-        "os.mkfifo('fifo')\nos.symlink('/', 'root')\nos.symlink('.', 'circle')\nos.symlink('nowhere', 'dangling')\n"
-        "import socket\ns = socket.socketpair()\nos.mkdir('fifo.d')\nos.mkfifo('fifo.d/fifo')",
+        r"""
+import os
+for n in (b'\xff\xfe', b' ', b'-rf', b'\n', b'a' * 255, b'...'): open(n, 'x').close()
+os.mkfifo('fifo')
+os.symlink('/', 'root')
+os.symlink('.', 'circle')
+os.symlink('nowhere', 'dangling')
+import socket
+s = socket.socketpair()
+os.mkdir('fifo.d')
+os.mkfifo('fifo.d/fifo')
+""",
         None,
     ),
     "closed-directory": (
-        "import os\nos.mkdir('a')\nos.mkdir('a/b')\nopen('a/b/file', 'x').close()\nos.chmod('a/b', 0)\nos.chmod('a', 0)\n"
-        "try: os.chmod('.', 0)\nexcept OSError: pass",
+        """
+import os
+os.mkdir('a')
+os.mkdir('a/b')
+open('a/b/file', 'x').close()
+os.chmod('a/b', 0)
+os.chmod('a', 0)
+try: os.chmod('.', 0)
+except OSError: pass
+""",
         None,
     ),
     "directory-taken-away": (
-        "import os\nhere = os.getcwd()\nopen('file', 'x').close()\n"
-        "for act in (lambda: os.rename(here, here + 'x'), lambda: os.rmdir(here), lambda: os.unlink(here)):\n"
-        "    try: act()\n    except OSError: pass",
+        """
+import os
+here = os.getcwd()
+open('file', 'x').close()
+for act in (lambda: os.rename(here, here + 'x'), lambda: os.rmdir(here), lambda: os.unlink(here)):
+    try: act()
+    except OSError: pass
+""",
         None,
     ),
     "unchangeable-file": (
-        "import array, fcntl, os\nfd = os.open('file', os.O_CREAT | os.O_RDWR)\nos.mkdir('d')\n"
-        "for path in ('file', 'd', '.'):\n    try: fcntl.ioctl(os.open(path, 0), 0x40086602, array.array('L', [0x30]))\n"
-        "    except OSError: pass",
+        """
+import array, fcntl, os
+fd = os.open('file', os.O_CREAT | os.O_RDWR)
+os.mkdir('d')
+for path in ('file', 'd', '.'):
+    try: fcntl.ioctl(os.open(path, 0), 0x40086602, array.array('L', [0x30]))
+    except OSError: pass
+""",
         None,
     ),
     "files-held-open": (
-        "import os, time\nfor _ in range(20):\n    if os.fork() == 0:\n        os.setsid()\n        f = open(str(os.getpid()), 'wb')\n"
-        "        f.write(bytes(500_000)); f.flush(); os.unlink(f.name); time.sleep(60)\ntime.sleep(0.1)",
+        """
+import os, time
+for _ in range(20):
+    if os.fork() == 0:
+        os.setsid()
+        f = open(str(os.getpid()), 'wb')
+        f.write(bytes(500_000)); f.flush(); os.unlink(f.name); time.sleep(60)
+time.sleep(0.1)
+""",
         None,
     ),
     "huge-command-line": (
-        "import os\ntry: os.execv('/bin/true', ['true'] + ['x' * 100_000] * 15)\nexcept OSError: os._exit(1)",
+        """
+import os
+try: os.execv('/bin/true', ['true'] + ['x' * 100_000] * 15)
+except OSError: os._exit(1)
+""",
         (Outcome.CRASHED, Outcome.BLOCKED),
     ),
     "endless-exec": (
-        "import os, sys\nif os.fork() == 0:\n    os.setsid()\n    os.execv('/bin/sh', ['sh', '-c', 'trap \"\" 1 2 15; while :; do :; done'])",
+        """
+import os, sys
+if os.fork() == 0:
+    os.setsid()
+    os.execv('/bin/sh', ['sh', '-c', 'trap "" 1 2 15; while :; do :; done'])
+""",
         None,
     ),
     "daemon": (
-        "import os, signal, time\nif os.fork() == 0:\n    os.setsid()\n    for n in range(1, 32):\n"
-        "        try: signal.signal(n, signal.SIG_IGN)\n        except OSError: pass\n    if os.fork() == 0:\n"
-        "        while True:\n            open(str(time.time()), 'w').close()\n            time.sleep(0.001)\n    os._exit(0)\n"
-        "time.sleep(0.05)",
+        """
+import os, signal, time
+if os.fork() == 0:
+    os.setsid()
+    for n in range(1, 32):
+        try: signal.signal(n, signal.SIG_IGN)
+        except OSError: pass
+    if os.fork() == 0:
+        while True:
+            open(str(time.time()), 'w').close()
+            time.sleep(0.001)
+    os._exit(0)
+time.sleep(0.05)
+""",
         None,
     ),
     "daemon-that-changes-its-number": (
-        "import os\nif os.fork() == 0:\n    while True:\n        os.setsid() if os.getpgrp() != os.getpid() else 0\n"
-        "        if os.fork(): os._exit(0)",
+        """
+import os
+if os.fork() == 0:
+    while True:
+        os.setsid() if os.getpgrp() != os.getpid() else 0
+        if os.fork(): os._exit(0)
+""",
         None,
     ),
     "timers-and-locks": (
-        "import fcntl, os, signal\nsignal.setitimer(signal.ITIMER_VIRTUAL, 1000)\nf = open('lock', 'w')\nfcntl.flock(f, 2)\n"
-        "os.umask(0)\nos.nice(19)\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+        """
+import fcntl, os, signal
+signal.setitimer(signal.ITIMER_VIRTUAL, 1000)
+f = open('lock', 'w')
+fcntl.flock(f, 2)
+os.umask(0)
+os.nice(19)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+""",
         None,
     ),
     "another-life": (
-        "import os, sys\nos.environ.clear()\nos.environ['LD_PRELOAD'] = os.getcwd() + '/x.so'\nsys.path.insert(0, '.')\n"
-        "for n in ('sitecustomize.py', 'usercustomize.py', 'inside.py', 'json.py', 'x.so', '.pythonrc', 'pyvenv.cfg'):\n"
-        "    open(n, 'w').write('1 / 0')\nos.makedirs('.local/lib/python%d.%d/site-packages' % sys.version_info[:2])",
+        """
+import os, sys
+os.environ.clear()
+os.environ['LD_PRELOAD'] = os.getcwd() + '/x.so'
+sys.path.insert(0, '.')
+for n in ('sitecustomize.py', 'usercustomize.py', 'inside.py', 'json.py', 'x.so', '.pythonrc', 'pyvenv.cfg'):
+    open(n, 'w').write('1 / 0')
+os.makedirs('.local/lib/python%d.%d/site-packages' % sys.version_info[:2])
+""",
         None,
     ),
     "shared-memory-that-outlives": (
-        "import ctypes, os\nlibc = ctypes.CDLL(None)\nfor key in range(1, 9): libc.shmget(key, 1 << 20, 0o1666); libc.semget(key, 1, 0o1666)\n"
-        "for n in range(9): libc.shm_open(b'/left%d' % n, 0o102, 0o600); libc.sem_open(b'/left%d' % n, 0o100, 0o600, 1)",
+        """
+import ctypes, os
+libc = ctypes.CDLL(None)
+for key in range(1, 9): libc.shmget(key, 1 << 20, 0o1666); libc.semget(key, 1, 0o1666)
+for n in range(9): libc.shm_open(b'/left%d' % n, 0o102, 0o600); libc.sem_open(b'/left%d' % n, 0o100, 0o600, 1)
+""",
         None,
     ),
     "port-in-use": (
-        "import socket\ns = socket.socket()\ns.bind(('127.0.0.1', 5055))\ns.listen()\nc = socket.create_connection(('127.0.0.1', 5055))\n"
-        "a = s.accept()[0]\na.close()\nc.recv(1)\nc.close()",
+        """
+import socket
+s = socket.socket()
+s.bind(('127.0.0.1', 5055))
+s.listen()
+c = socket.create_connection(('127.0.0.1', 5055))
+a = s.accept()[0]
+a.close()
+c.recv(1)
+c.close()
+""",
         (PASSED,),
     ),
     "output-file": (
-        "import fcntl, mmap, os\nfor fd in (0, 1, 2):\n    for act in (lambda: os.fchmod(fd, 0), lambda: os.set_blocking(fd, False),\n"
-        "                lambda: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND), lambda: fcntl.fcntl(fd, 1033, 15),\n"
-        "                lambda: fcntl.flock(fd, 2), lambda: os.truncate(fd, 10**5), lambda: os.setxattr(fd, 'user.x', b'x'),\n"
-        "                lambda: mmap.mmap(fd, 4096)):\n        try: act()\n        except OSError: pass",
+        """
+import fcntl, mmap, os
+for fd in (0, 1, 2):
+    for act in (lambda: os.fchmod(fd, 0), lambda: os.set_blocking(fd, False),
+                lambda: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND), lambda: fcntl.fcntl(fd, 1033, 15),
+                lambda: fcntl.flock(fd, 2), lambda: os.truncate(fd, 10**5), lambda: os.setxattr(fd, 'user.x', b'x'),
+                lambda: mmap.mmap(fd, 4096)):
+        try: act()
+        except OSError: pass
+""",
         None,
     ),
     "meddles-with-init": (
-        "import os, resource, signal\nfor pid in (1, os.getppid()):\n"
-        "    for act in (lambda: os.setpriority(os.PRIO_PROCESS, pid, 19), lambda: os.kill(pid, signal.SIGSTOP),\n"
-        "                lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, (9, 9)), lambda: os.kill(pid, signal.SIGINT),\n"
-        "                lambda: os.sched_setaffinity(pid, {0}), lambda: os.kill(pid, signal.SIGUSR1),\n"
-        "                lambda: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)),\n"
-        "                lambda: os.kill(pid, signal.SIGALRM), lambda: os.kill(pid, signal.SIGCHLD)):\n"
-        "        try: act()\n        except OSError: pass",
+        """
+import os, resource, signal
+for pid in (1, os.getppid()):
+    for act in (lambda: os.setpriority(os.PRIO_PROCESS, pid, 19), lambda: os.kill(pid, signal.SIGSTOP),
+                lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, (9, 9)), lambda: os.kill(pid, signal.SIGINT),
+                lambda: os.sched_setaffinity(pid, {0}), lambda: os.kill(pid, signal.SIGUSR1),
+                lambda: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)),
+                lambda: os.kill(pid, signal.SIGALRM), lambda: os.kill(pid, signal.SIGCHLD)):
+        try: act()
+        except OSError: pass
+""",
         None,
     ),
 }
@@ -971,69 +1208,211 @@ LIST = [3, 1, 2]
 """
 
 HONEST_TESTS: dict[str, str] = {
-    "own-equality": "assert Point(1, 2) == Point(1, 2)\nassert Point(1, 2) != Point(1, 3)\nassert not Point(1, 2) == 5",
+    "own-equality": """
+assert Point(1, 2) == Point(1, 2)
+assert Point(1, 2) != Point(1, 3)
+assert not Point(1, 2) == 5
+""",
     "operators": "assert Point(1, 2) + Point(3, 4) == Point(4, 6)\nassert Point(1, 2) < Point(2, 0)",
     "attributes": "p = Point(1, 2)\np.x = 5\nassert (p.x, p.y, p.size) == (5, 2, 7)\nassert Point.name() == 'point'",
-    "protocols": "p = Point(1, 2)\nassert len(p) == 2 and p[1] == 2 and list(p) == [1, 2] and p(3) == 3 and repr(p) == 'Point(1, 2)'",
+    "protocols": """
+p = Point(1, 2)
+assert len(p) == 2 and p[1] == 2 and list(p) == [1, 2] and p(3) == 3 and repr(p) == 'Point(1, 2)'
+""",
     "context-manager": "with Point(1, 2) as p:\n    assert p.x == 1",
-    "hash": "assert len({Point(1, 2), Point(1, 2), Point(0, 0)}) == 2\nassert {Point(1, 2): 'a'}[Point(1, 2)] == 'a'",
+    "hash": """
+assert len({Point(1, 2), Point(1, 2), Point(0, 0)}) == 2
+assert {Point(1, 2): 'a'}[Point(1, 2)] == 'a'
+""",
     "class-method": "assert Point.origin() == Point(0, 0) and isinstance(Point.origin(), Point)",
     "contains": "assert 2 in Point(1, 2) and 5 not in Point(1, 2)",
-    "sorting": "ps = sorted([Point(3, 0), Point(1, 0)])\nassert [p.x for p in ps] == [1, 3]\nassert max(ps).x == 3",
-    "dataclass": "assert Card(1) == Card(1, 's') and Card(1) < Card(2) and Card(3, 'h').suit == 'h'\nassert repr(Card(1)) == \"Card(rank=1, suit='s')\"",
-    "namedtuple": "p = Pair(1, 2)\nassert p == (1, 2) and p.left == 1 and p._replace(left=5) == Pair(5, 2)\na, b = p\nassert (a, b) == (1, 2)",
-    "int-enum": "assert Color.RED == 1 and Color(2) is Color.BLUE and Color.RED < Color.BLUE and Color.RED.name == 'RED'",
+    "sorting": """
+ps = sorted([Point(3, 0), Point(1, 0)])
+assert [p.x for p in ps] == [1, 3]
+assert max(ps).x == 3
+""",
+    "dataclass": "assert Card(1) == Card(1, 's') and Card(1) < Card(2) and Card(3, 'h').suit == 'h'\n"
+    "assert repr(Card(1)) == 'Card(rank=1, suit=\\'s\\')'",
+    "namedtuple": """
+p = Pair(1, 2)
+assert p == (1, 2) and p.left == 1 and p._replace(left=5) == Pair(5, 2)
+a, b = p
+assert (a, b) == (1, 2)
+""",
+    "int-enum": "assert Color.RED == 1 and Color(2) is Color.BLUE and Color.RED < Color.BLUE",
     "enum": "assert Shape.ROUND.value == 'round' and Shape('round') == Shape.ROUND and Shape['ROUND'] is Shape.ROUND",
-    "counter": "assert collections.Counter('aab') == {'a': 2, 'b': 1}\nassert apply(collections.Counter, 'ab') == collections.Counter('ab')",
-    "decimal-and-fraction": (
-        "from decimal import Decimal\nfrom fractions import Fraction\n"
-        "assert apply(lambda x: x * 2, Decimal('0.1')) == Decimal('0.2')\nassert apply(Fraction, 1, 2) == Fraction(2, 4)"
-    ),
+    "counter": """
+assert collections.Counter('aab') == {'a': 2, 'b': 1}
+assert apply(collections.Counter, 'ab') == collections.Counter('ab')
+""",
+    "decimal-and-fraction": """
+from decimal import Decimal
+from fractions import Fraction
+assert apply(lambda x: x * 2, Decimal('0.1')) == Decimal('0.2')
+assert apply(Fraction, 1, 2) == Fraction(2, 4)
+""",
     "sets": "assert apply(set, [1, 2, 2]) == {1, 2}\nassert apply(frozenset, 'ab') == {'a', 'b'}",
-    "floats": "import math\nassert math.isclose(fail(3), 0.3333333, rel_tol=1e-6)\nassert abs(fail(4) - 0.25) < 1e-9",
-    "exceptions": "try:\n    fail(-1)\nexcept ValueError as error:\n    assert str(error) == 'negative' and error.code == 7\nelse:\n    assert False",
-    "own-exceptions": "try:\n    fail(-1)\nexcept Wrong as error:\n    assert error.args == ('negative',)\nelse:\n    assert False",
-    "key-error": "try:\n    fail(0)\nexcept KeyError as error:\n    assert error.args == ('zero',)\nelse:\n    assert False",
+    "floats": """
+import math
+assert math.isclose(fail(3), 0.3333333, rel_tol=1e-6)
+assert abs(fail(4) - 0.25) < 1e-9
+""",
+    "exceptions": """
+try:
+    fail(-1)
+except ValueError as error:
+    assert str(error) == 'negative' and error.code == 7
+else:
+    assert False
+""",
+    "own-exceptions": """
+try:
+    fail(-1)
+except Wrong as error:
+    assert error.args == ('negative',)
+else:
+    assert False
+""",
+    "key-error": """
+try:
+    fail(0)
+except KeyError as error:
+    assert error.args == ('zero',)
+else:
+    assert False
+""",
     "index-error": "import unittest\nwith unittest.TestCase().assertRaises(IndexError):\n    fail(9)",
-    "assert-raises-regex": "import unittest\nwith unittest.TestCase().assertRaisesRegex(Wrong, 'neg') as seen:\n    fail(-2)\nassert seen.exception.code == 7",
-    "generators": "assert list(count(3)) == [0, 1, 2]\ng = count(2)\nassert next(g) == 0 and next(g) == 1\nassert next(g, None) is None\nassert sum(count(4)) == 6",
+    "assert-raises-regex": """
+import unittest
+with unittest.TestCase().assertRaisesRegex(Wrong, 'neg') as seen:
+    fail(-2)
+assert seen.exception.code == 7
+""",
+    "generators": """
+assert list(count(3)) == [0, 1, 2]
+g = count(2)
+assert next(g) == 0 and next(g) == 1
+assert next(g, None) is None
+assert sum(count(4)) == 6
+""",
     "stop-iteration": "g = count(0)\ntry:\n    next(g)\nexcept StopIteration:\n    pass\nelse:\n    assert False",
-    "zip-and-map": "assert list(zip(count(2), count(3))) == [(0, 0), (1, 1)]\nassert list(map(depth, [1, 2])) == [1, 2]",
-    "callbacks": "assert apply(lambda x, y=1: x + y, 2, y=5) == 7\nassert sort_by(['bb', 'a'], len) == ['a', 'bb']",
+    "zip-and-map": """
+assert list(zip(count(2), count(3))) == [(0, 0), (1, 1)]
+assert list(map(depth, [1, 2])) == [1, 2]
+""",
+    "callbacks": """
+assert apply(lambda x, y=1: x + y, 2, y=5) == 7
+assert sort_by(['bb', 'a'], len) == ['a', 'bb']
+""",
     "callback-with-state": "seen = []\nassert apply(seen.append, 3) is None\nassert seen == [3]",
-    "callback-that-raises": "def bad():\n    raise LookupError('mine')\ntry:\n    apply(bad)\nexcept LookupError as e:\n    assert str(e) == 'mine'\nelse:\n    assert False",
+    "callback-that-raises": """
+def bad():
+    raise LookupError('mine')
+try:
+    apply(bad)
+except LookupError as e:
+    assert str(e) == 'mine'
+else:
+    assert False
+""",
     "sort-key-lambda": "assert sort_by([3, -1, 2], key=lambda x: -x) == [3, 2, -1]",
     "closures": "add = make_adder(5)\nassert add(1) == 6 and make_adder(1)(1) == 2 and callable(add)",
     "in-place": "xs = [3, 1]\nassert fill(xs) is None\nassert xs == [1, 3, 99]",
     "in-place-dict": "d = {}\nput(d, 'k')\nput(d, 'k')\nassert d == {'k': [1, 1]}",
-    "in-place-nested": "rows = [[2, 1], [4, 3]]\nfor row in rows:\n    fill(row)\nassert rows == [[1, 2, 99], [3, 4, 99]]",
-    "stack": "s = Stack()\nassert not s\ns.push(1).push(2)\nassert len(s) == 2 and list(s) == [1, 2] and s.pop() == 2 and s == Stack().push(1)",
-    "own-classes-of-the-test": "class Node:\n    def __init__(self, v): self.v = v\n\nassert apply(lambda n: n.v, Node(3)) == 3\nnode = Node(1)\nassert apply(lambda n: n, node) is node",
-    "printed": (
-        "import contextlib, io\nout = io.StringIO()\nwith contextlib.redirect_stdout(out):\n    assert shout('hi') == 2\n"
-        "assert out.getvalue() == 'HI\\n'"
-    ),
+    "in-place-nested": """
+rows = [[2, 1], [4, 3]]
+for row in rows:
+    fill(row)
+assert rows == [[1, 2, 99], [3, 4, 99]]
+""",
+    "stack": """
+s = Stack()
+assert not s
+s.push(1).push(2)
+assert len(s) == 2 and list(s) == [1, 2] and s.pop() == 2 and s == Stack().push(1)
+""",
+    "own-classes-of-the-test": """
+class Node:
+    def __init__(self, v): self.v = v
+
+assert apply(lambda n: n.v, Node(3)) == 3
+node = Node(1)
+assert apply(lambda n: n, node) is node
+""",
+    "printed": r"""
+import contextlib, io
+out = io.StringIO()
+with contextlib.redirect_stdout(out):
+    assert shout('hi') == 2
+assert out.getvalue() == 'HI\n'
+""",
     "asked": "import io, sys\nsys.stdin = io.StringIO('yes\\n')\nassert ask() == 'yes!'",
-    "asked-by-patched-input": "import builtins\nfrom unittest.mock import patch\nwith patch('builtins.input', return_value='no'):\n    assert ask() == 'no!'",
+    "asked-by-patched-input": """
+import builtins
+from unittest.mock import patch
+with patch('builtins.input', return_value='no'):
+    assert ask() == 'no!'
+""",
     "recursion": "assert depth(900) == 900",
     "async": "import asyncio\nassert asyncio.run(later(1)) == 2",
-    "async-gather": "import asyncio\nasync def both():\n    return await asyncio.gather(later(1), later(2))\nassert asyncio.run(both()) == [2, 3]",
-    "subclass": "class Big(Point):\n    def size2(self): return 10 * self.size\n\nassert Big(1, 2).size2() == 30 and isinstance(Big(0, 0), Point)",
+    "async-gather": """
+import asyncio
+async def both():
+    return await asyncio.gather(later(1), later(2))
+assert asyncio.run(both()) == [2, 3]
+""",
+    "subclass": """
+class Big(Point):
+    def size2(self): return 10 * self.size
+
+assert Big(1, 2).size2() == 30 and isinstance(Big(0, 0), Point)
+""",
     "globals": "assert TABLE == {'a': 1} and LIST == [3, 1, 2] and sorted(LIST) == [1, 2, 3]",
     "main-guard": "def run():\n    assert depth(2) == 2\n\nif __name__ == '__main__':\n    run()",
-    "import-of-the-solution": "import solution\nfrom solution import depth as d\nassert solution.depth(3) == 3 and d(1) == 1",
+    "import-of-the-solution": """
+import solution
+from solution import depth as d
+assert solution.depth(3) == 3 and d(1) == 1
+""",
     "module-of-the-program": "assert collections.OrderedDict(a=1) == {'a': 1} and decimal.Decimal('1') == 1",
-    "names-and-docs": "assert depth.__name__ == 'depth' and Point.__name__ == 'Point' and type(Point(0, 0)).__name__ == 'Point'",
-    "is-instance": "assert isinstance(depth(1), int) and isinstance(Point(0, 0), Point) and not isinstance(3, Point) and type(depth(1)) is int",
-    "match": "match apply(lambda: {'k': [1, 2]}):\n    case {'k': [a, b]}:\n        assert a + b == 3\n    case _:\n        assert False",
-    "numbers": "assert apply(pow, 2, 100) == 2 ** 100 and apply(complex, 1, 2) == 1 + 2j and apply(divmod, 7, 2) == (3, 1)",
-    "bytes-and-text": "assert apply(bytes, 'ä', 'utf-8') == b'\\xc3\\xa4' and apply(str, '\\U0001f600') == '\\U0001f600'",
-    "dates": "import datetime\nassert apply(datetime.date, 2024, 2, 29) + datetime.timedelta(days=1) == datetime.date(2024, 3, 1)",
+    "names": "assert (depth.__name__, Point.__name__, type(Point(0, 0)).__name__) == ('depth', 'Point', 'Point')",
+    "is-instance": "assert isinstance(depth(1), int) and type(depth(1)) is int\n"
+    "assert isinstance(Point(0, 0), Point) and not isinstance(3, Point)",
+    "match": """
+match apply(lambda: {'k': [1, 2]}):
+    case {'k': [a, b]}:
+        assert a + b == 3
+    case _:
+        assert False
+""",
+    "numbers": "assert apply(pow, 2, 100) == 2 ** 100 and apply(complex, 1, 2) == 1 + 2j",
+    "bytes-and-text": "assert apply(bytes, 'ä', 'utf-8') == b'\\xc3\\xa4' and apply(str, '\\udc80') == '\\udc80'",
+    "dates": """
+import datetime
+assert apply(datetime.date, 2024, 2, 29) + datetime.timedelta(days=1) == datetime.date(2024, 3, 1)
+""",
     "none-and-bools": "assert apply(lambda: None) is None and apply(bool, 1) is True",
-    "deep-equality": "assert apply(lambda: {'a': [(1, {2: [3.5, None, {'x'}]})]}) == {'a': [(1, {2: [3.5, None, {'x'}]})]}",
-    "numpy": "import numpy as np\nassert np.allclose(apply(np.arange, 3), [0, 1, 2]) and (apply(np.ones, 2) == 1).all()",
-    "check-function": "def check(candidate):\n    assert candidate(3) == 3\n    assert [candidate(n) for n in range(3)] == [0, 1, 2]\n\ncheck(depth)",
-    "metadata": "METADATA = {'author': 'x'}\n\ndef check(candidate):\n    for n in range(5):\n        assert candidate(n) == n, f'{n}'\n\ncheck(depth)",
+    "deep-equality": "assert apply(lambda: {'a': [(1, {2: [3.5, {'x'}]})]}) == {'a': [(1, {2: [3.5, {'x'}]})]}",
+    "numpy": """
+import numpy as np
+assert np.allclose(apply(np.arange, 3), [0, 1, 2]) and (apply(np.ones, 2) == 1).all()
+""",
+    "check-function": """
+def check(candidate):
+    assert candidate(3) == 3
+    assert [candidate(n) for n in range(3)] == [0, 1, 2]
+
+check(depth)
+""",
+    "metadata": """
+METADATA = {'author': 'x'}
+
+def check(candidate):
+    for n in range(5):
+        assert candidate(n) == n, f'{n}'
+
+check(depth)
+""",
 }  # fmt: skip
 
 
@@ -1047,13 +1426,24 @@ def test_honest_programs_pass(arena: Arena, name: str) -> None:
 
 
 def test_other_kinds_pass_too(arena: Arena) -> None:
-    case = (
-        "import unittest\n\nclass TestPoint(unittest.TestCase):\n    def setUp(self):\n        self.p = Point(1, 2)\n"
-        "    def test_size(self):\n        self.assertEqual(self.p.size, 3)\n"
-        "    def test_error(self):\n        with self.assertRaises(Wrong):\n            fail(-1)\n"
-        "    def test_close(self):\n        self.assertAlmostEqual(fail(3), 0.33333333)\n"
-        "    def test_parts(self):\n        for n in range(3):\n            with self.subTest(n=n):\n                self.assertIn(n, [0, 1, 2])\n"
-    )
+    case = """
+import unittest
+
+class TestPoint(unittest.TestCase):
+    def setUp(self):
+        self.p = Point(1, 2)
+    def test_size(self):
+        self.assertEqual(self.p.size, 3)
+    def test_error(self):
+        with self.assertRaises(Wrong):
+            fail(-1)
+    def test_close(self):
+        self.assertAlmostEqual(fail(3), 0.33333333)
+    def test_parts(self):
+        for n in range(3):
+            with self.subTest(n=n):
+                self.assertIn(n, [0, 1, 2])
+"""
     results = arena.run(
         Job(POINT, (Unittest(case),)),
         Job(POINT, (Unittest(case.replace("size, 3", "size, 4")),)),

@@ -33,7 +33,7 @@ from base64 import b64decode
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import astuple, replace
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -400,7 +400,9 @@ def _plain(limits: Limits) -> dict[str, Any]:
 
 
 def _as_tuple(test: Test) -> Any:
-    return test if isinstance(test, str) else (type(test).__name__, *astuple(test))
+    return (
+        test if isinstance(test, str) else (type(test).__name__, *(getattr(test, field.name) for field in fields(test)))
+    )
 
 
 def _to_result(reply: dict[str, Any]) -> Result:

@@ -8,7 +8,7 @@ import sys
 import types
 from typing import Any
 
-from . import oracles, values
+from . import oracles, values, wire
 from .common import classify, describe
 from .remote import Gone, Inseparable, Type, is_remote
 
@@ -233,7 +233,7 @@ def wanted_names(tests: list[Any]) -> list[str]:
     return sorted(names)
 
 
-def namespace(found: Any, own: set[str]) -> dict[str, Any]:
+def namespace(peer: wire.Peer, found: Any, own: set[str]) -> dict[str, Any]:
     """The globals of assertions: the program's names as references.
 
     A program must not replace what tests reason with: a name that is also a built-in's or a standard module's (`abs`,
@@ -241,8 +241,8 @@ def namespace(found: Any, own: set[str]) -> dict[str, Any]:
     """
     if type(found) is not dict:
         raise Gone("sent what are no names")
-    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "type": Type}
-    taken, shadows = {}, {}
+    space = Names({"__name__": "__main__", "__builtins__": builtins, "type": Type})
+    taken, shadows, live = {}, {}, set()
     for name, entry in found.items():
         if type(name) is not str or type(entry) is not tuple or len(entry) < 2:
             raise Gone("sent what are no names")
@@ -257,6 +257,8 @@ def namespace(found: Any, own: set[str]) -> dict[str, Any]:
             space[name] = value
         elif name in own:
             continue
+        elif type(value) in values.PLAIN and not hasattr(builtins, name):
+            live.add(name)
         elif hasattr(builtins, name) or name in sys.stdlib_module_names:
             shadows[name] = value
         else:
@@ -266,7 +268,21 @@ def namespace(found: Any, own: set[str]) -> dict[str, Any]:
     # For a test that imports from the program.
     sys.modules["solution"] = module = types.ModuleType("solution")
     vars(module).update(taken)
-    return space | taken
+    space.update(taken)
+    space.peer, space.live = peer, live
+    return space
+
+
+class Names(dict[str, Any]):
+    """The globals of assertions; the program's plain data is looked up when it is used, for it may have changed."""
+
+    peer: Any
+    live: set[str]
+
+    def __missing__(self, name: str) -> Any:
+        if name in self.live:
+            return self.peer.ask("global", (name,), {})
+        raise KeyError(name)
 
 
 KINDS = {"Calls": Calls, "Record": Record, "Stdin": Stdin, "Unittest": Unittest}

@@ -22,12 +22,20 @@ AS_SETS = frozenset(
 def oracle(name: str, entry_point: str, atol: float) -> Oracle:
     """The comparison called `name` for the function `entry_point`. Raises ValueError for an unknown one."""
     if name == "equal":
-        return lambda got, wanted, _: bool(got == wanted)
+        return lambda got, wanted, _: same(got, wanted)
     if name == "livecodebench":
-        return lambda got, wanted, _: bool(lists(got) == lists(wanted))
+        return lambda got, wanted, _: same(lists(got), lists(wanted))
     if name in ("evalplus-humaneval", "evalplus-mbpp"):
         return Evalplus(name.removeprefix("evalplus-"), entry_point, atol).agrees
     raise ValueError(f"no oracle {name!r}")
+
+
+def same(got: Any, wanted: Any) -> bool:
+    """`got == wanted`; of arrays, all of it."""
+    equal = got == wanted
+    if type(equal).__module__ == "numpy":
+        return bool(equal.all()) and getattr(got, "shape", ()) == getattr(wanted, "shape", ())
+    return bool(equal)
 
 
 def lists(value: Any) -> Any:

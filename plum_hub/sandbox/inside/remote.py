@@ -5,9 +5,10 @@ everything equals nothing here. An instance of a subclass of int, str, list, ...
 """
 
 import operator
+import types
 from typing import TYPE_CHECKING, Any
 
-from .values import MISSING
+from .values import CONTENTS, MISSING, TYPES
 
 if TYPE_CHECKING:
     from .wire import Peer
@@ -65,6 +66,7 @@ OPERATIONS: dict[str, Any] = {
     "isinstance": isinstance,
     "issubclass": issubclass,
     "await": _await,
+    "contents": lambda value, kind: CONTENTS[kind](value),
     "enter": lambda context: type(context).__enter__(context),
     "exit": _exit,
     **{
@@ -94,7 +96,7 @@ class Remote:
     _peer: "Peer"
     _id: int
     _kind: str  # function, class, coroutine or object
-    _base: Any  # the plain value that an instance of a subclass of int, str, ... holds; else MISSING
+    _base: Any  # of an instance of a subclass of int, str, ...: (the value,), or its type's name if it may change
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__") and name not in ("__name__", "__doc__", "__dict__"):
@@ -109,10 +111,10 @@ class Remote:
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
-        base = _base(self)
-        if base is not MISSING:
-            return type(base)
-        return type(self) if _peer_of(self).trusted else _do(self, "type", self)
+        held = _held(self)
+        if held is not MISSING:
+            return type(held[0]) if type(held) is tuple else TYPES[held]
+        return types.GeneratorType if _kind(self) == "generator" else type(self)
 
     def __eq__(self, other: object) -> Any:
         return _equal(self, other, "eq")
@@ -143,11 +145,10 @@ class Remote:
         base = _contents(self)
         if base is not MISSING:
             return iter(base)
-        return self if _kind(self) == "iterator" else _do(self, "iter", self)
+        return self if _kind(self) in ("iterator", "generator") else _do(self, "iter", self)
 
     def __getitem__(self, key: Any) -> Any:
-        base = _contents(self)
-        return base[key] if base is not MISSING else _do(self, "getitem", self, key)
+        return _do(self, "getitem", self, key)
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> Any:
         raise Inseparable("a class derived from the program's")
@@ -197,12 +198,22 @@ class Callable(Remote):
         return self._peer.ask("call", (self, *args), kwargs)
 
 
-_base = Remote._base.__get__  # type: ignore[misc]
 _kind = Remote._kind.__get__  # type: ignore[misc, attr-defined]
 _peer_of = Remote._peer.__get__  # type: ignore[misc, attr-defined]
 
 
 number_of = Remote._id.__get__  # type: ignore[misc, attr-defined]
+
+
+_held = Remote._base.__get__  # type: ignore[misc]
+
+
+def _base(remote: Any) -> Any:
+    """The plain value that an instance of a subclass of int, str, list, ... holds, now; MISSING for other objects."""
+    held = _held(remote)
+    if held is MISSING:
+        return MISSING
+    return held[0] if type(held) is tuple else _exact(_do(remote, "contents", remote, held), TYPES[held])
 
 
 def is_remote(value: Any) -> bool:
@@ -232,7 +243,7 @@ def _tell(remote: Any, operation: str) -> Any:
 
 def _derived(remote: Any) -> Any:
     """The result of an operator between an object of the program and plain data: an object, never plain data."""
-    if not is_remote(remote) or _base(remote) is not MISSING:
+    if not is_remote(remote) or _held(remote) is not MISSING:
         raise TypeError("an object of the program does not calculate with plain data")
     copy = object.__new__(Remote)
     for slot, value in (
@@ -293,6 +304,15 @@ def _install_operators() -> None:
 
         return forward, reflected
 
+    for name in "iadd isub imul itruediv ifloordiv imod ipow iand ior ixor".split():
+
+        def in_place(self: Any, other: Any, name: str = name) -> Any:
+            if type(_held(self)) is tuple:
+                return NotImplemented  # a number: as plain data
+            result = _do(self, name, self, other)
+            return result if is_remote(other) or _held(self) is not MISSING else _derived(result)
+
+        setattr(Remote, f"__{name}__", in_place)
     for name in ("lt", "le", "gt", "ge"):
         setattr(Remote, f"__{name}__", ordering(name))
     for name in "add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift divmod".split():

@@ -29,7 +29,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import tester, walls, zygote
+from . import subject, tester, walls, zygote
 from .common import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
@@ -77,6 +77,8 @@ def verdict_of_status(status: int | None, why: str) -> tuple[str, str]:
     if status is None:
         nonsense = why.startswith(("sent what", "asked for", "spoke", "a frame", "an object"))
         return ("blocked" if nonsense else "crashed"), short(why)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == subject.MEMORY_STATUS:
+        return "memory", "out of memory"
     if not os.WIFSIGNALED(status):
         return "crashed", f"left with exit status {os.waitstatus_to_exitcode(status)}"
     number = os.WTERMSIG(status)
@@ -239,7 +241,9 @@ class Watch:
             return "computing"
         if (spent >= ASLEEP * self.seconds and mine < HARDLY * spent) or spent >= STARVED * self.seconds:
             return "waiting"
-        self.until = min(now + max(0.9 * self.seconds - mine, 0.02), self.deadline)
+        left = max(0.9 * self.seconds - mine, 0.02)
+        asleep = self.since + ASLEEP * self.seconds
+        self.until = min(now + left, self.deadline, asleep if now < asleep else self.deadline)
         return ""
 
 
@@ -439,7 +443,7 @@ def serve(line: socket.socket, base: str, limits: dict[str, Any], namespaces: st
             write_frame(line.fileno(), json.dumps(server.job(request)).encode())
 
 
-def stand_by(pid: int, parent: int, base: str) -> NoReturn:
+def stand_by(pid: int, parent: int, above: int, base: str) -> NoReturn:
     """The launcher, outside the namespaces: waits for the server `pid`, ends it when the engine is gone, clears up."""
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -452,6 +456,7 @@ def stand_by(pid: int, parent: int, base: str) -> NoReturn:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     if os.getppid() != parent:
+        os.fchdir(above)
         zygote.remove_tree(base)
     os._exit(0)
 
@@ -466,13 +471,15 @@ def main() -> NoReturn:
     os.dup2(nothing, 1)
     os.close(nothing)
     notes: list[str] = []
+    above = os.open(os.path.dirname(base), os.O_RDONLY)  # the server will move the root of the namespace away
     namespaces = walls.separate(notes)
     launcher = os.getpid()
     pid = os.fork()
     if pid:
         line.close()
-        stand_by(pid, parent, base)
+        stand_by(pid, parent, above, os.path.basename(base))
     try:
+        os.close(above)
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if not namespaces:
             if os.getppid() != launcher:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from . import values, wire
 from .common import Closed, classify, describe, read_frame, write_frame
 
+MEMORY_STATUS = 77  # the exit status of a process that is out of memory
 PRINTED_LIMIT = 65536  # bytes of what a call prints that the tester gets to see
 
 
@@ -71,6 +72,8 @@ def run_source(source: str, name: str, namespace: dict[str, Any], otherwise: str
 def main(peer: wire.Peer, program: str, script: bool, output_bytes: int) -> NoReturn:
     """Be the program's process: `peer` is the conversation with the tester. Leaves when the tester hangs up."""
     leave = os._exit  # bound now: the program may replace it, by accident or not
+    peer.process = os.getpid()
+    status = 0
     try:
         gc.enable()
         random.seed(0)  # a fork reseeds from the system; same inputs must give the same verdict
@@ -85,8 +88,10 @@ def main(peer: wire.Peer, program: str, script: bool, output_bytes: int) -> NoRe
             serve(peer, program, module.__dict__)
     except Closed:
         pass
+    except MemoryError:  # not even enough to say so
+        status = MEMORY_STATUS
     finally:
-        leave(0)  # no atexit, no finalizer
+        leave(status)  # no atexit, no finalizer
 
 
 def run_script(peer: wire.Peer, program: str, namespace: dict[str, Any], output_bytes: int) -> None:
@@ -126,6 +131,8 @@ def show(namespace: dict[str, Any], names: list[str]) -> dict[str, Any]:
 def serve(peer: wire.Peer, program: str, namespace: dict[str, Any]) -> None:
     """Load the program and answer the tester until it hangs up."""
     outcome, message = run_source(program, "<program>", namespace, "load_error")
+    if os.getpid() != peer.process:
+        os._exit(0)  # a copy that the program forked of itself
     names = peer.loads(read_frame(peer.fd))  # sent before we began: no time is lost, and names are all they tell
     write_frame(peer.fd, peer.dumps(("loaded", outcome, message, show(namespace, names))))
     if outcome != "passed":
@@ -157,7 +164,7 @@ def serve(peer: wire.Peer, program: str, namespace: dict[str, Any]) -> None:
         return shared.run(code, kind, token, namespace)
 
     peer.printed = printed
-    peer.functions = {"invoke": invoke, "together": together}
+    peer.functions = {"global": namespace.__getitem__, "invoke": invoke, "together": together}
     while True:
         message = peer.loads(read_frame(peer.fd))
         if isinstance(message, tuple) and message[0] == "ask":

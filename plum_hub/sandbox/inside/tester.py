@@ -98,8 +98,8 @@ class Session:
     def namespace(self) -> dict[str, Any]:
         """The globals of assertion tests; one for all tests on the same process of the program."""
         if self.space is None:
-            self.subject()
-            self.space = kinds.namespace(self.found, self.own)
+            peer = self.subject()
+            self.space = kinds.namespace(peer, self.found, self.own)
         return self.space
 
 

@@ -23,13 +23,25 @@ MODULE = "inside.values"
 MISSING: Any = type("Missing", (), {"__slots__": ()})()
 
 SCALARS = frozenset({int, float, str, bool, type(None), bytes, complex})
-MUTABLE = frozenset({list, dict, set, bytearray, collections.deque, collections.Counter, collections.OrderedDict})
+MUTABLE = frozenset(
+    {
+        list,
+        dict,
+        set,
+        bytearray,
+        collections.deque,
+        collections.Counter,
+        collections.OrderedDict,
+        collections.defaultdict,
+    }
+)
+PLAIN = SCALARS | MUTABLE | {tuple, frozenset}
 
 #: Types copied as (maker, arguments). pickle itself copies the exact built-in types.
 VALUES: dict[type, Any] = {
     collections.Counter: lambda v: ("Counter", (dict(v),)),
     collections.OrderedDict: lambda v: ("OrderedDict", (list(v.items()),)),
-    collections.defaultdict: lambda v: ("defaultdict", (dict(v),)),
+    collections.defaultdict: lambda v: ("defaultdict", (_factory(v.default_factory), dict(v))),
     collections.deque: lambda v: ("deque", (list(v), v.maxlen)),
     decimal.Decimal: lambda v: ("Decimal", (str(v),)),
     fractions.Fraction: lambda v: ("Fraction", (v.numerator, v.denominator)),
@@ -42,15 +54,17 @@ VALUES: dict[type, Any] = {
     slice: lambda v: ("slice", (v.start, v.stop, v.step)),
     complex: lambda v: ("complex", (v.real, v.imag)),
     bytearray: lambda v: ("bytearray", (bytes(v),)),
-    type({}.keys()): lambda v: ("list", (list(v),)),
+    type({}.keys()): lambda v: ("keys", (list(v),)),
     type({}.values()): lambda v: ("list", (list(v),)),
-    type({}.items()): lambda v: ("list", (list(v),)),
+    type({}.items()): lambda v: ("items", (list(v),)),
 }
 
 CONSTRUCTORS: dict[str, Any] = {
     "Counter": collections.Counter,
     "OrderedDict": collections.OrderedDict,
-    "defaultdict": lambda items: collections.defaultdict(None, items),
+    "defaultdict": lambda name, items: collections.defaultdict(TYPES.get(name), items),
+    "keys": lambda keys: dict.fromkeys(keys).keys(),
+    "items": lambda items: dict(items).items(),
     "deque": collections.deque,
     "Decimal": decimal.Decimal,
     "Fraction": fractions.Fraction,
@@ -74,19 +88,26 @@ TYPES = {
 } | {"NoneType": type(None)}
 TYPE_NAMES = {value: name for name, value in TYPES.items()}
 
-BASES: tuple[tuple[type, Any], ...] = (
-    (bool, bool),
-    (int, lambda v: int.__add__(v, 0)),
-    (float, lambda v: float.__add__(v, 0.0)),
-    (str, lambda v: "".join(str.__iter__(v))),
-    (bytes, lambda v: bytes.__getitem__(v, slice(None))),
-    (tuple, lambda v: tuple(tuple.__iter__(v))),
-    (list, lambda v: list(list.__iter__(v))),
-    (dict, lambda v: dict(dict.items(v))),
-    (set, lambda v: set(set.__iter__(v))),
-    (frozenset, lambda v: frozenset(frozenset.__iter__(v))),
+#: What an instance of a subclass is worth as plain data; of those that change, it is asked for anew each time.
+BASES: tuple[tuple[type, Any], ...] = (  # (the value,) or the name of its type
+    (int, lambda v: (int.__add__(v, 0),)),
+    (float, lambda v: (float.__add__(v, 0.0),)),
+    (str, lambda v: ("".join(str.__iter__(v)),)),
+    (bytes, lambda v: (bytes.__getitem__(v, slice(None)),)),
+    (tuple, lambda v: (tuple(tuple.__iter__(v)),)),
+    (list, lambda v: "list"),
+    (dict, lambda v: "dict"),
+    (set, lambda v: "set"),
+    (frozenset, lambda v: (frozenset(frozenset.__iter__(v)),)),
 )
 
+
+#: How to get at those that change.
+CONTENTS = {
+    "list": lambda v: list(list.__iter__(v)),
+    "dict": lambda v: dict(dict.items(v)),
+    "set": lambda v: set(set.__iter__(v)),
+}
 
 #: Modules outside the standard library that go by their name: a test's `np` is its own, never the program's.
 LIBRARIES = frozenset("numpy pandas scipy sympy sklearn networkx".split())
@@ -117,6 +138,10 @@ def standard(module: str, name: str) -> Any:
         if standard_name(value) == (module, name):
             return value
     raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def _factory(factory: Any) -> str:
+    return TYPE_NAMES.get(factory, "") if type(factory) is type else ""
 
 
 def is_scalars(values: tuple[Any, ...]) -> bool:

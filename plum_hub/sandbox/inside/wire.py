@@ -19,8 +19,10 @@ Not kept: identity and later changes of a *copied* value (a list that a program 
 
 import builtins
 import io
+import os
 import pickle
 import sys
+import threading
 import types
 from typing import Any
 
@@ -42,8 +44,8 @@ from .values import (
     BASES,
     MARKER_SET,
     MISSING,
+    PLAIN,
     PLAIN_MAKERS,
-    SCALARS,
     TYPE_NAMES,
     TYPES,
     VALUES,
@@ -58,6 +60,22 @@ from .values import (
 )
 
 Raised = tuple[str, str, Any, str, dict[str, Any], int]  # module, name, args, message, attributes, id of the class
+
+
+LEADING_ON = frozenset(
+    {
+        type,
+        types.ModuleType,
+        types.FunctionType,
+        types.MethodType,
+        types.CodeType,
+        types.FrameType,
+        types.TracebackType,
+        types.GeneratorType,
+        types.CoroutineType,
+        types.AsyncGeneratorType,
+    }
+)
 
 
 class Mirrors:
@@ -98,6 +116,8 @@ class Peer:
         self.dead = ""  # why, once the other end is gone
         self.printed: Any = None  # at the program's end: what was printed since the last answer
         self.functions: dict[str, Any] = {}  # further operations of this end
+        self.turn = threading.RLock()  # a test's threads ask one after another
+        self.process = 0  # at the program's end: a copy that it forks of itself has no say
         self.makers = PLAIN_MAKERS | {
             "ref": Maker(self.make_ref),
             "back": Maker(self.make_back),
@@ -164,6 +184,8 @@ class Peer:
             kind = "class"
             if issubclass(value, BaseException):
                 kind, extra = "exception", (value.__name__, builtin_base(value))
+        elif isinstance(value, types.GeneratorType):
+            kind = "generator"
         elif isinstance(value, types.CoroutineType):
             kind = "coroutine"
         elif hasattr(type(value), "__next__"):
@@ -172,7 +194,7 @@ class Peer:
             kind = "function"
         else:
             for plain, copy in BASES:
-                if isinstance(type(value), type) and plain in type(value).__mro__:
+                if plain in type(value).__mro__:
                     base = copy(value)
                     break
         if base is MISSING:
@@ -197,7 +219,7 @@ class Peer:
             Remote._base.__set__(remote, base)  # type: ignore[misc]
         if remote is None:
             shape = Callable if kind in ("function", "class", "exception") else Remote
-            if type(base) is int or type(base) is bool:
+            if type(base) is tuple and type(base[0]) is int:
                 shape = Indexable
             remote = object.__new__(shape)
             for name, value in (("_peer", self), ("_id", number), ("_kind", kind), ("_base", base)):
@@ -231,6 +253,10 @@ class Peer:
 
         Raises Gone when it does not answer, or does so in a way that no honest program's end does.
         """
+        with self.turn:
+            return self._ask(operation, args, kwargs)
+
+    def _ask(self, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.dead:
             raise Gone(self.dead)
         try:
@@ -273,6 +299,8 @@ class Peer:
             raise
         except BaseException as error:
             value, kind = self.describe(error), "raised"
+        if self.process and os.getpid() != self.process:
+            os._exit(0)
         printed = self.printed() if self.printed is not None else None
         if watch and before and self.dumps((args, kwargs)) != before:
             changed = (args, kwargs)
@@ -291,8 +319,8 @@ class Peer:
             raise TypeError(f"{operation!r} is not for the program to ask")
         if operation in ("getattr", "setattr"):
             name = args[1] if len(args) > 1 else ""
-            public = type(name) is str and not name.startswith("_") and type(target).__module__ == "__main__"
-            if not public:
+            # Of frames and the like, public attributes lead to everything.
+            if type(name) is not str or name.startswith("_") or type(target) in LEADING_ON:
                 raise AttributeError(name)
 
     def describe(self, error: BaseException) -> Raised:
@@ -300,7 +328,7 @@ class Peer:
         kind = type(error)
         builtin = getattr(builtins, kind.__name__, None) is kind
         args = error.args if is_scalars(error.args) else ()
-        attributes = {k: v for k, v in vars(error).items() if type(k) is str and type(v) in SCALARS}
+        attributes = {k: v for k, v in vars(error).items() if type(k) is str and type(v) in PLAIN}
         number = 0 if builtin else self.export(kind)
         return builtin_base(kind), kind.__name__, args, describe(error), attributes, number
 

@@ -4,6 +4,7 @@
 everything equals nothing here. An instance of a subclass of int, str, list, ... compares as the plain value it holds.
 """
 
+import copy
 import operator
 import types
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,8 @@ OPERATIONS: dict[str, Any] = {
     "isinstance": isinstance,
     "issubclass": issubclass,
     "await": _await,
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
     "contents": lambda value, kind: CONTENTS[kind](value),
     "enter": lambda context: type(context).__enter__(context),
     "exit": _exit,
@@ -182,6 +185,12 @@ class Remote:
     def __dir__(self) -> Any:
         return _do(self, "dir", self)
 
+    def __copy__(self) -> Any:
+        return _do(self, "copy", self)
+
+    def __deepcopy__(self, _: Any) -> Any:
+        return _do(self, "deepcopy", self)
+
     def __await__(self) -> Any:
         return wait(self).__await__()
 
@@ -245,15 +254,15 @@ def _derived(remote: Any) -> Any:
     """The result of an operator between an object of the program and plain data: an object, never plain data."""
     if not is_remote(remote) or _held(remote) is not MISSING:
         raise TypeError("an object of the program does not calculate with plain data")
-    copy = object.__new__(Remote)
+    made = object.__new__(Remote)
     for slot, value in (
         ("_peer", _peer_of(remote)),
         ("_id", number_of(remote)),
         ("_kind", "derived"),
         ("_base", MISSING),
     ):
-        getattr(Remote, slot).__set__(copy, value)
-    return copy
+        getattr(Remote, slot).__set__(made, value)
+    return made
 
 
 def _exact(value: Any, kind: type) -> Any:

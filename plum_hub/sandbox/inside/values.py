@@ -81,7 +81,7 @@ CONSTRUCTORS: dict[str, Any] = {
 }
 
 #: Classes that go by their name: those whose own behaviour no program can choose.
-TYPES = {
+TYPES: dict[str, type] = {
     name: value
     for name, value in vars(builtins).items()
     if isinstance(value, type) and name not in {"type", "super", "property", "classmethod", "staticmethod"}

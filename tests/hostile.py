@@ -126,6 +126,13 @@ class E(BaseException, metaclass=M): pass
 def f(x):
     raise E
 """,
+    traces_everything="""
+def t(*a): raise SystemExit(0)
+def f(x):
+    for module in (sys, threading):
+        module.settrace(t)
+        module.setprofile(t)
+""",
     kill_self="def f(x):\n    os.kill(os.getpid(), 9)",
     kill_self_by_term="def f(x):\n    os.kill(os.getpid(), 15)",
     kill_self_by_closed_pipe="def f(x):\n    os.kill(os.getpid(), 13)",
@@ -361,7 +368,7 @@ attacks(
     function_is_any="from unittest.mock import ANY\nf = f2 = g = ANY",
     function_is_a_liar="f = f2 = g = Lies()",
     function_is_a_class="class f(Lies):\n    def __init__(self, *a): pass\nf2 = g = f",
-    function_is_a_partial="import functools\nf = f2 = g = functools.partial(Lies)",
+    function_is_a_partial="import functools\nf = f2 = g = functools.partial(lambda *a: Lies())",
     function_is_a_module="import math\nf = f2 = g = math",
     function_is_a_standard_function="import operator\nf = f2 = g = operator.truth",
     function_is_a_constructor="f, f2, g = str, str, complex",
@@ -423,7 +430,7 @@ class Liar(Lies):
 """,
     answers_operators_with_objects="""
 class Liar(Lies):
-    def __sub__(self, other): return Liar()
+    def __sub__(self, *other): return Liar()
     __rsub__ = __abs__ = __round__ = __mod__ = __xor__ = __floordiv__ = __sub__
     __bool__ = lambda s: False
 """,
@@ -544,6 +551,11 @@ attacks(
     ),
     before=LIES,
     contains_everything="def f2(xs): return Lies()",
+    contains_everything_and_iterates_over_liars="""
+class Liar(Lies):
+    def __iter__(self): return iter([Lies()] * 9)
+def f2(xs): return Liar()
+""",
     contains_everything_at_every_first_question="""
 class Liar:
     n = 0
@@ -615,8 +627,6 @@ print('{"load": ["passed", 0, ""], "tests": [["passed", 0, ""]]}', flush=True)
 sys.__stdout__.write('OK\n')
 """,
     gc_disabled_and_patched="import gc\ngc.disable()\ngc.freeze()\ngc.callbacks.append(lambda *a: 1 / 0)\ngc.collect()",
-    settrace="import sys, threading\ndef t(*a): raise SystemExit(0)\nthreading.settrace(t)\nsys.settrace(t)",
-    setprofile="import sys, threading\ndef t(*a): raise SystemExit(0)\nthreading.setprofile(t)\nsys.setprofile(t)",
     audit_hook="import sys\ndef h(*a): raise SystemExit(0)\nsys.addaudithook(h)",
     unittest_patched_for_asserts="""
 import unittest
@@ -1082,20 +1092,23 @@ def f(*a):
 
 # What is written for this sandbox's own protocol: the program's end answers the next call with bytes of our choice.
 WIRE = """
-import io, pickle, sys
+import io, sys
 def inner(name):
     ours = [module for key, module in sorted(sys.modules.items()) if key.startswith("inside.")]
     return next(getattr(module, name) for module in ours if hasattr(module, name))
-Peer, Remote, MARKERS, OPERATIONS = map(inner, ("Peer", "Remote", "MARKERS", "OPERATIONS"))
+Peer, Remote, Packer, MARKERS, OPERATIONS = map(inner, ("Peer", "Remote", "Packer", "MARKERS", "OPERATIONS"))
 honest_dumps = Peer.dumps
 marker = lambda name: MARKERS[name]
 class Call:
     def __init__(self, function, *args, state=None): self.parts = (function, args, state)
-    def __reduce__(self): return self.parts if self.parts[2] is not None else self.parts[:2]
     def __call__(self): pass
-def packed(message):
+class Forger(Packer):  # as the sandbox has it, but for what we put in
+    def reducer_override(self, value):
+        if type(value) is not Call: return super().reducer_override(value)
+        return value.parts if value.parts[2] is not None else value.parts[:2]
+def packed(peer, message):
     file = io.BytesIO()
-    pickle._Pickler(file, 4).dump(message)
+    Forger(file, peer).dump(message)
     return file.getvalue()
 def patched(function):
     def dumps(peer, message):
@@ -1104,8 +1117,7 @@ def patched(function):
         return honest_dumps(peer, message)
     Peer.dumps = dumps
 def answer(value):
-    patched(lambda peer, message: packed(("value", value(peer), None, None)))
-def ref(peer, thing, kind="function", *base): return Call(marker("ref"), peer.export(thing), kind, None, *base)
+    patched(lambda peer, message: packed(peer, ("value", value(peer), None, None)))
 def zero(*a, **k): return 0
 def yes(*a, **k): return True
 class Liar:
@@ -1152,7 +1164,7 @@ def f2(xs):
         (TESTS[2],),
     ),
     "a-reference": Attack(
-        WIRE + "class I(int): pass\ndef f(x):\n    answer(lambda peer: ref(peer, I(x + 1), 'object', x + 1))\n",
+        WIRE + "class I(int): pass\ndef f(x):\n    answer(lambda peer: I(x + 1))\n",
         TESTS[:2],
     ),
 }
@@ -1162,12 +1174,12 @@ attacks(
     after="f2 = g = f",
     wire_patches_exec_in_builtins="""
 def f(x):
-    answer(lambda p: module("builtins", exec=ref(p, zero), compile=ref(p, zero), AssertionError=ref(p, zero)))
+    answer(lambda p: module("builtins", exec=zero, compile=zero, AssertionError=zero))
 """,
     wire_patches_builtins="""
 def f(x):
     names = "abs sorted isinstance len all issubclass type str repr getattr hasattr callable".split()
-    answer(lambda p: module("builtins", **{n: ref(p, yes) for n in names}))
+    answer(lambda p: module("builtins", **{n: yes for n in names}))
 """,
     wire_replaces_exec_by_a_class="""
 def f(x):
@@ -1184,24 +1196,24 @@ def f(x):
 """,
     wire_patches_unittest="""
 def f(x):
-    answer(lambda p: [module("unittest", TestCase=ref(p, yes)), module("unittest.case", TestCase=ref(p, yes))])
+    answer(lambda p: [module("unittest", TestCase=yes), module("unittest.case", TestCase=yes)])
 """,
     wire_patches_math="""
 def f(x):
-    answer(lambda p: module("math", isclose=ref(p, yes), fabs=ref(p, zero)))
+    answer(lambda p: module("math", isclose=yes, fabs=zero))
 """,
     wire_patches_sys="""
 def f(x):
-    answer(lambda p: module("sys", modules={}, stdout=ref(p, Liar()), exc_info=ref(p, zero), exit=ref(p, zero)))
+    answer(lambda p: module("sys", modules={}, stdout=Liar(), exc_info=zero, exit=zero))
 """,
     wire_patches_operator_and_pickle="""
 def f(x):
-    answer(lambda p: [module("operator", eq=ref(p, yes)), module("pickle", dumps=ref(p, zero), loads=ref(p, zero)),
-                      module("os", write=ref(p, zero), read=ref(p, zero), _exit=ref(p, zero))])
+    answer(lambda p: [module("operator", eq=yes), module("pickle", dumps=zero, loads=zero),
+                      module("os", write=zero, read=zero, _exit=zero)])
 """,
     wire_replaces_modules="""
 def f(x):
-    answer(lambda p: Call(marker("module"), "sys", state={"modules": ref(p, Liar(), "object")}))
+    answer(lambda p: Call(marker("module"), "sys", state={"modules": Liar()}))
 """,
     wire_names_any="""
 def f(x):
@@ -1229,7 +1241,7 @@ class E(Exception): pass
 def f(x):
     def value(p):
         kind = Call(marker("ref"), p.export(E), "exception", ("E", "Exception"))
-        return Call(kind, state=(None, {"__eq__": ref(p, yes), "__class__": kind}))
+        return Call(kind, state=(None, {"__eq__": yes, "__class__": kind}))
     answer(value)
 """,
     wire_sets_attributes_of_an_exception_class="""
@@ -1251,32 +1263,33 @@ def f(x):
 """,
     wire_reference_with_odd_base="""
 def f(x):
-    answer(lambda p: ref(p, Liar(), "object", ref(p, Liar(), "object", ref(p, Liar(), "object"))))
+    odd = lambda p, *base: Call(marker("ref"), p.export(Liar()), "object", None, *base)
+    answer(lambda p: odd(p, odd(p, Liar())) if x == 1 else odd(p, (Liar(),)) if x == 3 else odd(p, ()))
 """,
     wire_reference_to_a_liar="""
 def f(x):
-    answer(lambda p: ref(p, Liar(), "object"))
+    answer(lambda p: Liar())
 """,
     wire_answers_what_it_was_not_asked="""
 def f(x):
-    patched(lambda p, m: packed(("raised", ("BaseException", "X", (), "", {}, 0), None, None)))
+    patched(lambda p, m: packed(p, ("raised", ("BaseException", "X", (), "", {}, 0), None, None)))
 """,
     wire_raises_what_is_no_exception="""
 def f(x):
-    patched(lambda p, m: packed(("raised", ("print", "X", (), "", {}, 0), None, None)))
+    patched(lambda p, m: packed(p, ("raised", ("print", "X", (), "", {}, 0), None, None)))
 """,
     wire_raises_from_odd_attributes="""
 def f(x):
     attributes = {"errno": 27, "args": 1, "with_traceback": 1}
-    patched(lambda p, m: packed(("raised", ("OSError", "X", (), "", attributes, 0), None, None)))
+    patched(lambda p, m: packed(p, ("raised", ("OSError", "X", (), "", attributes, 0), None, None)))
 """,
     wire_changes_arguments_never_sent="""
 def f(x):
-    patched(lambda p, m: packed(("value", 0, ((ref(p, Liar()), [], {}), {"x": []}), None)))
+    patched(lambda p, m: packed(p, ("value", 0, ((Liar(), [], {}), {"x": []}), None)))
 """,
     wire_prints_objects="""
 def f(x):
-    patched(lambda p, m: packed(("value", 0, None, ref(p, Liar(), "object"))))
+    patched(lambda p, m: packed(p, ("value", 0, None, Liar())))
 """,
 )
 attacks(
@@ -1345,7 +1358,7 @@ def make(cls, n):
     box, lie = cls(0), Call(marker("type"), "slice")
     mine, its = Remote._id.__get__(box), Remote._id.__get__(cls)
     state = (None, {"__eq__": lie, "get": lie})
-    patched(lambda p, m: packed(("value", Call(marker("back"), mine), None, Call(marker("back"), its, state=state))))
+    patched(lambda p, m: packed(p, ("value", Call(marker("back"), mine), None, Call(marker("back"), its, state=state))))
 """,
 )
 attacks(
@@ -1357,7 +1370,7 @@ attacks(
 def apply(function, value):
     number = Remote._id.__get__(function)
     state = (None, {"__defaults__": (0,)})
-    patched(lambda p, m: packed(("value", Call(marker("back"), number, state=state), None, None)))
+    patched(lambda p, m: packed(p, ("value", Call(marker("back"), number, state=state), None, None)))
     function.__class__
 """,
 )
@@ -1539,15 +1552,15 @@ attacks(
     seconds=0.2,
     wire_asks_for_what_nobody_exported="""
 def f(x):
-    patched(lambda p, m: packed(("ask", "getattr", (Call(marker("back"), 1), "__globals__"), {})))
+    patched(lambda p, m: packed(p, ("ask", "getattr", (Call(marker("back"), 1), "__globals__"), {})))
 """,
     wire_asks_for_an_operation_that_is_none="""
 def f(x):
-    patched(lambda p, m: packed(("ask", "together", ("import os", "asserts", ""), {})))
+    patched(lambda p, m: packed(p, ("ask", "together", ("import os", "asserts", ""), {})))
 """,
     wire_asks_with_a_type="""
 def f(x):
-    patched(lambda p, m: packed(("ask", "call", (Call(marker("type"), "memoryview"), b""), {})))
+    patched(lambda p, m: packed(p, ("ask", "call", (Call(marker("type"), "memoryview"), b""), {})))
 """,
     wire_allocates_in_the_tester="""
 def f(x):
@@ -1636,6 +1649,7 @@ unittest.TestLoader.loadTestsFromTestCase = lambda s, c: unittest.TestSuite()
     unittest_class_hook="""
 import unittest
 def hook(cls, **k):
+    cls._class_cleanups = []
     for n in list(vars(cls)):
         if n.startswith('test'): setattr(cls, n, lambda self: None)
 unittest.TestCase.__init_subclass__ = classmethod(hook)
@@ -1768,18 +1782,15 @@ codecs.decode = lambda *a: '6'
 """,
 )
 attacks(
-    (Calls("find_zero", [[[1, 2]]], [-0.5], oracle="evalplus-humaneval", atol=1e-6),),
-    "def find_zero(xs): return -xs[0] / xs[1]",
+    (Calls("find_zero", [[[2, 3, 1]]], [-1.0], oracle="evalplus-humaneval", atol=1e-6),),
+    "def find_zero(xs): return -1.0",
     zero_is_not_a_number="def find_zero(xs): return float('nan')",
     zero_is_infinite="def find_zero(xs): return float('inf')",
     zero_changes_between_two_looks="""
-class Z:
-    def __init__(self, xs): self.answers = [0.0, -xs[0] / xs[1] + 0.0, 0.0]
+class Zero:
+    def __init__(self, xs): self.answers = [9.0, -xs[0] / xs[1], 0.0]
     def __float__(self): return self.answers.pop(0)
-    __index__ = None
-class Y(Z):
-    def __init__(self, xs): self.answers = [9.0, -xs[0] / xs[1]]
-def find_zero(xs): return Y(xs)
+def find_zero(xs): return Zero(xs)
 """,
     zero_multiplies_as_it_likes="""
 class Z:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile import FORGERIES, HONEST, KNOWN, TESTS, WIRE_CONTROLS, Attack
@@ -32,7 +33,7 @@ PASSED = Outcome.PASSED
 # ---------------------------------------------------------------------------------------------- from outside
 
 
-def stat_of(pid: int | str) -> tuple[int, str] | None:
+def stat_of(pid: int) -> tuple[int, str] | None:
     """(parent, start time) of a process; None when it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -43,7 +44,7 @@ def stat_of(pid: int | str) -> tuple[int, str] | None:
 
 def parents() -> dict[int, tuple[int, str]]:
     """Every process: its parent and its start time."""
-    found = {int(name): stat_of(name) for name in os.listdir("/proc") if name.isdigit()}
+    found = {int(name): stat_of(int(name)) for name in os.listdir("/proc") if name.isdigit()}
     return {pid: stat for pid, stat in found.items() if stat is not None}
 
 
@@ -63,7 +64,7 @@ def descendants() -> set[int]:
     return found
 
 
-def namespace_of(pid: int | str) -> str:
+def namespace_of(pid: int) -> str:
     """The process namespace of `pid`; "" when it is gone."""
     try:
         return os.readlink(f"/proc/{pid}/ns/pid")
@@ -149,7 +150,7 @@ def victims(attack: Attack) -> list[Job]:
     return [Job(attack.honest, attack.tests), Job(WRONG, TESTS), Job(HONEST, TESTS), look]
 
 
-def told(result: Result) -> list[object]:
+def told(result: Result) -> list[Any]:
     """What of a verdict must not depend on what ran before."""
     return [result.outcome, result.message, *((test.outcome, test.message, test.values) for test in result.tests)]
 
@@ -158,7 +159,7 @@ class Arena:
     """A sandbox, what its victims say without any attack, and the processes that it is made of."""
 
     sandbox: Sandbox
-    alone: list[object]
+    alone: list[Any]
     servers: set[tuple[int, str]]
 
     def __init__(self) -> None:
@@ -260,8 +261,7 @@ def test_nonsense_on_the_conversation_is_a_forgery_noticed(arena: Arena) -> None
 
 
 def test_a_clock_set_by_a_program_does_not_strike_later(arena: Arena) -> None:
-    for function in ("alarm", "setitimer"):
-        arena.run(Job(f"from signal import {function} as f\nf2 = g = f", TESTS))
+    arena.run(Job("from signal import alarm as f\nf2 = g = f", TESTS))
     time.sleep(1.2)
     (result,) = arena.run(Job(HONEST, TESTS))
     assert (result.outcome, result.message) == (PASSED, "")
@@ -282,20 +282,7 @@ def test_a_clock_set_by_a_program_does_not_strike_later(arena: Arena) -> None:
         "import random\nassert random.random() == 0.8444218515250481\nrandom.seed(7)",
         "import threading\nassert threading.active_count() == 1\nthreading.Timer(60, print).start()",
     ],
-    ids=[
-        *(
-            "module",
-            "recursion",
-            "builtins",
-            "environment",
-            "file",
-            "directory",
-            "modules",
-            "context",
-            "random",
-            "thread",
-        )
-    ],
+    ids="module recursion builtins environment file directory modules context random thread".split(),
 )
 def test_what_a_test_leaves_is_gone_for_the_next_program(arena: Arena, test: str) -> None:
     results = arena.run(*[Job(HONEST, (test, "assert f(1) == 2"))] * 3)
@@ -311,7 +298,7 @@ def test_forged_bytes_do_arrive(arena: Arena, name: str) -> None:
 PLAIN = (int, float, str, bytes, bool, type(None), list, tuple, dict, set)
 
 
-def is_plain(value: object) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether `value` is of exact built-in types throughout."""
     parts = list(value.items()) if type(value) is dict else value if type(value) in (list, tuple, set) else ()
     return type(value) in PLAIN and all(is_plain(part) for part in parts)
@@ -438,7 +425,13 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
             "unix datagram": socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM),
             "abstract": socket.socket(socket.AF_UNIX),
         }
-        addresses = [("127.0.0.1", 0), ("127.0.0.1", 0), str(folder / "stream"), str(folder / "datagram"), f"\0{mark}"]
+        addresses: list[Any] = [
+            ("127.0.0.1", 0),
+            ("127.0.0.1", 0),
+            str(folder / "stream"),
+            str(folder / "datagram"),
+            f"\0{mark}",
+        ]
         for listener, address in zip(sockets.values(), addresses, strict=True):
             stack.enter_context(listener)
             listener.bind(address)
@@ -1106,7 +1099,7 @@ def test_greed_is_bounded_and_leaves_nothing(arena: Arena, name: str) -> None:
 def test_closing_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("PLUM_UNSAFE", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    ours = {namespace_of(pid) for pid in ["self", *descendants()]}
+    ours = {namespace_of(pid) for pid in (os.getpid(), *descendants())}
     mounts = Path("/proc/self/mountinfo").read_text()
     before = children()
     spaces: set[str] = set()

@@ -55,8 +55,12 @@ DEFAULT_LIMITS = Limits()
 
 INSIDE = Path(__file__).with_name("inside")
 
-#: Starts `inside/server.py` as a module of the package `inside`, with the rest of this project out of sight.
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from inside import server; del sys.path[0]; server.main()"
+#: Starts `inside/server.py` as a module of the package `inside`, with the rest of this project out of sight. `random`
+#: and `threading` would have code run after every fork; there is one thread in a server, and the seed is to stay.
+START = (
+    "import os, sys; register, os.register_at_fork = os.register_at_fork, lambda **_: None; "
+    "sys.path.insert(0, sys.argv.pop(1)); from inside import server; del sys.path[0]; server.main(register)"
+)
 
 
 class SandboxError(RuntimeError):

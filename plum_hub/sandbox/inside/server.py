@@ -177,8 +177,6 @@ class Zygote:
             walls.seal(namespaces, walls.readable_paths(), [scratch], [])
             bound(limits)
             call_process("plum-program")  # its own name is what its forks inherit
-            gc.disable()
-            gc.freeze()
             zygote.main(theirs, scratch, alone, limits)
         finally:
             os._exit(1)
@@ -412,7 +410,9 @@ class Server:
                 return why, None
 
 
-def serve(line: socket.socket, base: str, limits: dict[str, Any], namespaces: str, notes: list[str]) -> None:
+def serve(
+    line: socket.socket, base: str, limits: dict[str, Any], namespaces: str, notes: list[str], register: Any
+) -> None:
     """Set up walls and zygotes, then take jobs until the engine hangs up."""
     readable = walls.readable_paths(notes)
     scratch = os.path.join(base, "scratch")
@@ -428,6 +428,7 @@ def serve(line: socket.socket, base: str, limits: dict[str, Any], namespaces: st
     for name in WARM.split():
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    os.register_at_fork = register
     light = Zygote(namespaces, scratch, limits, [line], notes)
     heavy = Zygote(namespaces, scratch, limits, [line, light.control], notes)
     stands = walls.seal(namespaces, readable, [scratch], notes)
@@ -461,8 +462,8 @@ def stand_by(pid: int, parent: int, above: int, base: str) -> NoReturn:
     os._exit(0)
 
 
-def main() -> NoReturn:
-    """Start: namespaces, then the server as the first process in them."""
+def main(register: Any) -> NoReturn:
+    """Start: namespaces, then the server as the first process in them. `register` is os.register_at_fork."""
     base, limits = sys.argv[1], json.loads(sys.argv[2])
     parent = os.getppid()
     line = socket.socket(fileno=os.dup(0))
@@ -485,14 +486,10 @@ def main() -> NoReturn:
             if os.getppid() != launcher:
                 os._exit(1)
             prctl(PR_SET_CHILD_SUBREAPER, 1)
-        serve(line, base, limits, namespaces, notes)
+        serve(line, base, limits, namespaces, notes, register)
     except BaseException:
         import traceback
 
         traceback.print_exc()  # to the log that the engine shows
     finally:
         os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -35,6 +35,7 @@ from .remote import (
     Indexable,
     Inseparable,
     Remote,
+    fill,
     is_remote,
     number_of,
     wait,
@@ -222,8 +223,7 @@ class Peer:
             if type(base) is tuple and type(base[0]) is int:
                 shape = Indexable
             remote = object.__new__(shape)
-            for name, value in (("_peer", self), ("_id", number), ("_kind", kind), ("_base", base)):
-                getattr(Remote, name).__set__(remote, value)
+            fill(remote, self, number, kind, base)
             self.remotes[number] = remote
         if kind == "coroutine" and not self.trusted:
             return wait(remote)

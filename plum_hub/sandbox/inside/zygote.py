@@ -10,6 +10,7 @@ a program left behind, and nothing else. It never sees a test.
 """
 
 import contextlib
+import gc
 import importlib
 import marshal
 import os
@@ -104,7 +105,7 @@ class Zygote:
             self.control.close()
             if not self.alone:
                 os.setsid()
-            limit(resource.RLIMIT_CPU, ceil(self.limits["total_seconds"]) + 2)  # only a backstop
+                limit(resource.RLIMIT_CPU, ceil(self.limits["total_seconds"]) + 2)  # only a backstop
             if request["script"]:
                 text = os.memfd_create("input")
                 os.write(text, request["stdin"].encode("utf-8", "surrogatepass"))
@@ -180,6 +181,10 @@ class Zygote:
 
 def main(control: socket.socket, scratch: str, alone: bool, limits: dict[str, Any]) -> NoReturn:
     """Serve until the server hangs up."""
+    subject.prepare()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
     zygote = Zygote(control, scratch, alone, limits)
     try:
         while True:

@@ -31,7 +31,7 @@ import threading
 import time
 from base64 import b64decode
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import fields, replace
 from itertools import islice
@@ -77,7 +77,8 @@ class _Server:
     def __init__(self, limits: Limits) -> None:
         """Start it and wait until it is ready. Raises SandboxError."""
         self.base = tempfile.mkdtemp(prefix="plum-sandbox-")
-        self.tests = b""  # the suite it has
+        self.suite: Sequence[Test] | None = None  # what it has ...
+        self.tests = b""  # ... and as it was sent
         scratch = os.path.join(self.base, "scratch")
         environment = {
             "PATH": os.defpath,
@@ -122,7 +123,9 @@ class _Server:
     def ask(self, job: Job, limits: Limits, alone: bool) -> dict[str, Any]:
         """The reply to one job. Raises _ServerDied; the server is of no use then."""
         # Sent once for all programs with the same tests. Compared as bytes: 1 == True, and they are not the same test.
-        tests = pickle.dumps([_as_tuple(test) for test in job.tests])
+        tests = self.tests
+        if job.tests is not self.suite:
+            self.suite, tests = job.tests, pickle.dumps([_as_tuple(test) for test in job.tests])
         same, self.tests = tests == self.tests, tests
         request = pickle.dumps(
             {

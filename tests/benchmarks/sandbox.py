@@ -166,9 +166,8 @@ def _swap_operator(function: ast.FunctionDef) -> bool:
 
 
 def workload(tasks: Sequence[dict[str, Any]]) -> list[tuple[int, str]]:
-    """(task, program): all references, then all mutants."""
-    programs = [(number, task["reference"]) for number, task in enumerate(tasks)]
-    return programs + [(number, text) for number, task in enumerate(tasks) for text in mutants(task)]
+    """(task, program): each task's reference and then its mutants, as samples of a task come one after another."""
+    return [(number, text) for number, task in enumerate(tasks) for text in [task["reference"], *mutants(task)]]
 
 
 def with_hostile(tasks: Sequence[dict[str, Any]], programs: list[tuple[int, str]]) -> list[tuple[int, str]]:

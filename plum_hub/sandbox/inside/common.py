@@ -9,9 +9,8 @@ import sys
 
 #: Modules nearly every program imports: loaded once in the zygote. Each costs all forks a little.
 WARM = (
-    "abc array bisect calendar cmath collections collections.abc contextlib copy dataclasses datetime decimal enum "
-    "fractions functools hashlib heapq io itertools json math numbers operator os queue random re statistics "
-    "string struct sys textwrap threading time traceback typing"
+    "abc bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator os "
+    "random re string sys time typing"
 )
 
 MESSAGE_LIMIT = 200  # characters

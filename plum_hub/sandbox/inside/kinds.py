@@ -2,8 +2,7 @@
 
 import ast
 import builtins
-import decimal
-import secrets
+import os
 import sys
 import types
 from typing import Any
@@ -82,7 +81,7 @@ def together(code: str, kind: str, session: Any) -> Verdict:
     first = _together(code, kind, "", session)
     if first[0] != "passed":
         return first[0], first[1], None
-    token = secrets.token_hex(8)
+    token = os.urandom(8).hex()
     again = _together(code, kind, token, session)
     session.renew()  # the challenge is no place for further tests
     if again[0] == "failed" and again[2] == first[2]:
@@ -207,7 +206,9 @@ def same_output(printed: str, wanted: str) -> bool:
     return all(a == b or (_decimals(a) is not None and _decimals(a) == _decimals(b)) for a, b in zip(mine, theirs))  # noqa: B905
 
 
-def _decimals(line: str) -> list[decimal.Decimal] | None:
+def _decimals(line: str) -> list[Any] | None:
+    import decimal
+
     try:
         return [decimal.Decimal(word) for word in line.split()]
     except decimal.InvalidOperation:

@@ -49,8 +49,13 @@ MAX_PROCESSES = 64  # with threads, of all that a worker runs
 MAX_OPEN_FILES = 256
 OUT_OF_TIME = "not judged: the time for this program ran out"
 
-#: Libraries that take long to import: programs that name one are forked from a zygote that has them.
-HEAVY = "numpy pandas scipy sklearn matplotlib seaborn sympy networkx nltk requests PIL cv2 unittest"
+#: What takes long to import: programs that name any of it are forked from a zygote that has it.
+HEAVY = (
+    "numpy pandas scipy sklearn matplotlib seaborn sympy networkx nltk requests PIL cv2 "
+    "argparse array asyncio calendar cmath concurrent csv ctypes dataclasses datetime decimal fractions "
+    "hashlib inspect logging multiprocessing numbers pathlib pickle queue secrets shutil socket sqlite3 statistics "
+    "struct subprocess tempfile textwrap threading traceback unittest urllib uuid xml zlib"
+)
 HEAVY_IMPORT = re.compile(rf"^\s*(?:import|from)\s+({'|'.join(HEAVY.split())})\b", re.MULTILINE)
 
 ASLEEP = 2.0  # times the limit: a program that has hardly computed by then is waiting for something

@@ -6,9 +6,7 @@ that a pickle from a program can reach: no class, no function, nothing that coul
 
 import builtins
 import collections
-import datetime
-import decimal
-import fractions
+import importlib
 import io
 import pickle
 import sys
@@ -43,13 +41,6 @@ VALUES: dict[type, Any] = {
     collections.OrderedDict: lambda v: ("OrderedDict", (list(v.items()),)),
     collections.defaultdict: lambda v: ("defaultdict", (_factory(v.default_factory), dict(v))),
     collections.deque: lambda v: ("deque", (list(v), v.maxlen)),
-    decimal.Decimal: lambda v: ("Decimal", (str(v),)),
-    fractions.Fraction: lambda v: ("Fraction", (v.numerator, v.denominator)),
-    datetime.datetime: lambda v: ("datetime", v.__reduce__()[1]),
-    datetime.date: lambda v: ("date", v.__reduce__()[1]),
-    datetime.time: lambda v: ("time", v.__reduce__()[1]),
-    datetime.timedelta: lambda v: ("timedelta", (v.days, v.seconds, v.microseconds)),
-    datetime.timezone: lambda v: ("timezone", v.__getinitargs__()),
     range: lambda v: ("range", (v.start, v.stop, v.step)),
     slice: lambda v: ("slice", (v.start, v.stop, v.step)),
     complex: lambda v: ("complex", (v.real, v.imag)),
@@ -59,6 +50,35 @@ VALUES: dict[type, Any] = {
     type({}.items()): lambda v: ("items", (list(v),)),
 }
 
+#: The same for modules that only those programs import that need them.
+LAZY: dict[tuple[str, str], Any] = {
+    ("decimal", "Decimal"): lambda v: (str(v),),
+    ("fractions", "Fraction"): lambda v: (v.numerator, v.denominator),
+    ("datetime", "datetime"): lambda v: v.__reduce__()[1],
+    ("datetime", "date"): lambda v: v.__reduce__()[1],
+    ("datetime", "time"): lambda v: v.__reduce__()[1],
+    ("datetime", "timedelta"): lambda v: (v.days, v.seconds, v.microseconds),
+    ("datetime", "timezone"): lambda v: v.__getinitargs__(),
+}
+
+
+def copied(value: Any) -> tuple[str, tuple[Any, ...]] | None:
+    """(maker, arguments) of a value that is plain data beyond pickle's own; None for other values."""
+    kind = type(value)
+    copier = VALUES.get(kind)
+    if copier is not None:
+        made: tuple[str, tuple[Any, ...]] = copier(value)
+        return made
+    place = kind.__module__, kind.__qualname__
+    if place in LAZY and getattr(sys.modules.get(place[0]), place[1], None) is kind:
+        return place[1], LAZY[place](value)
+    return None
+
+
+def _lazily(module: str, name: str) -> Any:
+    return lambda *args: getattr(importlib.import_module(module), name)(*args)
+
+
 CONSTRUCTORS: dict[str, Any] = {
     "Counter": collections.Counter,
     "OrderedDict": collections.OrderedDict,
@@ -66,18 +86,12 @@ CONSTRUCTORS: dict[str, Any] = {
     "keys": lambda keys: dict.fromkeys(keys).keys(),
     "items": lambda items: dict(items).items(),
     "deque": collections.deque,
-    "Decimal": decimal.Decimal,
-    "Fraction": fractions.Fraction,
-    "datetime": datetime.datetime,
-    "date": datetime.date,
-    "time": datetime.time,
-    "timedelta": datetime.timedelta,
-    "timezone": datetime.timezone,
     "range": range,
     "slice": slice,
     "complex": complex,
     "bytearray": bytearray,
     "list": list,
+    **{name: _lazily(module, name) for module, name in LAZY},
 }
 
 #: Classes that go by their name: those whose own behaviour no program can choose.

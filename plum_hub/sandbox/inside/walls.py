@@ -45,6 +45,7 @@ import socket
 import stat
 import struct
 import sys
+import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -134,9 +135,19 @@ ON_LINUX = sys.platform == "linux" and sys.maxsize > 2**32
 _libc: Any = ctypes.CDLL(None, use_errno=True) if ON_LINUX else None
 _seccomp: Any = None
 _seccomp_error = ""
-try:  # at once: it starts ldconfig to find libseccomp, which no pid namespace must get as its pid 1
+# pyseccomp looks for its library through ctypes.util, which imports much, for every program to carry, and starts
+# ldconfig. The loader finds it by its name alone.
+_util = types.ModuleType("ctypes.util")
+_util.find_library = lambda name: {"seccomp": "libseccomp.so.2"}.get(name)  # type: ignore[attr-defined]
+try:
     if ON_LINUX:
-        _seccomp = importlib.import_module("pyseccomp")
+        _known, sys.modules["ctypes.util"] = sys.modules.get("ctypes.util"), _util
+        try:
+            _seccomp = importlib.import_module("pyseccomp")
+        finally:
+            del sys.modules["ctypes.util"]
+            if _known is not None:
+                sys.modules["ctypes.util"] = _known
 except (ImportError, OSError, RuntimeError, AttributeError) as error:  # RuntimeError: no libseccomp.so
     _seccomp_error = str(error)
 

@@ -22,8 +22,8 @@ import io
 import os
 import pickle
 import sys
-import threading
 import types
+from _thread import RLock  # without `threading`, which would cost every program
 from typing import Any
 
 from .common import Closed, describe, read_frame, write_frame
@@ -49,10 +49,10 @@ from .values import (
     PLAIN_MAKERS,
     TYPE_NAMES,
     TYPES,
-    VALUES,
     Maker,
     Packer,
     Unpacker,
+    copied,
     is_known_module,
     is_scalars,
     marker,
@@ -117,7 +117,7 @@ class Peer:
         self.dead = ""  # why, once the other end is gone
         self.printed: Any = None  # at the program's end: what was printed since the last answer
         self.functions: dict[str, Any] = {}  # further operations of this end
-        self.turn = threading.RLock()  # a test's threads ask one after another
+        self.turn = RLock()  # a test's threads ask one after another
         self.process = 0  # at the program's end: a copy that it forks of itself has no say
         self.makers = PLAIN_MAKERS | {
             "ref": Maker(self.make_ref),
@@ -151,10 +151,9 @@ class Peer:
             return NotImplemented
         if is_remote(value):
             return marker("back", (number_of(value),))
-        copier = VALUES.get(kind)
-        if copier is not None:
-            name, args = copier(value)
-            return marker(name, args)
+        plain = copied(value)
+        if plain is not None:
+            return marker(*plain)
         if kind is type and value in TYPE_NAMES:
             return marker("type", (TYPE_NAMES[value],))
         if (

@@ -290,7 +290,7 @@ def use_livecodebench(
 
 def run_ours(
     tasks: list[dict[str, Any]], form: str, programs: list[tuple[int, str]], settings: dict[str, Any]
-) -> tuple[float, list[bool], str]:
+) -> tuple[float, list[bool], dict[str, Any]]:
     """One worker of this project's sandbox, all walls up: (seconds, passed, the walls)."""
     from plum_hub.outcomes import Outcome
     from plum_hub.sandbox import Calls, Job, Limits, Record, Sandbox, calibrate
@@ -312,7 +312,7 @@ def run_ours(
         seconds = calibrate(sandbox, references) if settings.get("calibrate") else [None] * len(tasks)
         jobs = [Job(program, suites[number], seconds[number]) for number, program in programs]
         passed = [result.outcome is Outcome.PASSED for result in sandbox.run(jobs)]
-        return time.perf_counter() - began, passed, str(sandbox.walls)
+        return time.perf_counter() - began, passed, sandbox.walls
 
 
 USE = {
@@ -404,7 +404,7 @@ def compare(
         for name, runner in runners.items():
             if not (found[name] and "missing" in found[name][0]):
                 found[name].append(measure(runner, tasks, programs, peers))
-    walls = next((answer["walls"] for answers in found.values() for answer in answers if "walls" in answer), "")
+    walls = next((answer["walls"] for answers in found.values() for answer in answers if "walls" in answer), {})
     rates = {
         name: [len(programs) / answer["seconds"] for answer in answers]
         for name, answers in found.items()
@@ -436,7 +436,9 @@ def compare(
             ]
         )
     markdown([*header, *(f"x {other}" for other in others)], rows)
-    print(f"\nwalls of plum_hub: {walls}\n", flush=True)
+    down = [name for name, stands in walls.items() if not stands and name != "notes"]
+    verdict = f"NOT UP: {', '.join(down)}; the figures count for nothing" if down else "all up"
+    print(f"\nwalls of plum_hub: {verdict}; {walls}\n", flush=True)
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> None:

@@ -14,7 +14,8 @@ The tester must not trust the program:
 - **a Remote is never equal to plain data nor ordered against it**, whatever its class says: an object that equals
   everything equals nothing here. An instance of a subclass of int, str, list, ... compares as the plain value it holds.
 
-Not kept: identity and later changes of a *copied* value (a list that a program returns and goes on changing).
+Containers that are attributes or globals of the program stay there, too, so that a test can change them. Not kept:
+identity and later changes of a *copied* value (a list that a function returns and the program goes on changing).
 """
 
 import builtins
@@ -77,6 +78,13 @@ LEADING_ON = frozenset(
         types.AsyncGeneratorType,
     }
 )
+
+
+class Living:
+    """A container that an object of the program holds: the test sees it change, and changes it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class Mirrors:
@@ -149,6 +157,8 @@ class Peer:
         kind = type(value)
         if kind is types.FunctionType and value in MARKER_SET:
             return NotImplemented
+        if kind is Living:
+            return marker("ref", (self.export(value.value), "object", None, type(value.value).__name__))
         if is_remote(value):
             return marker("back", (number_of(value),))
         plain = copied(value)
@@ -294,6 +304,8 @@ class Peer:
             if watch:
                 before = self.dumps((args, kwargs))
             value, kind = function(*args, **kwargs), "value"
+            if self.trusted and operation in ("getattr", "global") and type(value) in (list, dict, set):
+                value = Living(value)
         except (Gone, Inseparable):
             raise
         except BaseException as error:

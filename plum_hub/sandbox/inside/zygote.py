@@ -105,7 +105,7 @@ class Zygote:
             self.control.close()
             if not self.alone:
                 os.setsid()
-                limit(resource.RLIMIT_CPU, ceil(self.limits["total_seconds"]) + 2)  # only a backstop
+            limit(resource.RLIMIT_CPU, ceil(self.limits["total_seconds"]) + 2)  # only a backstop
             if request["script"]:
                 text = os.memfd_create("input")
                 os.write(text, request["stdin"].encode("utf-8", "surrogatepass"))

@@ -375,6 +375,8 @@ def missing_walls(walls: dict[str, Any]) -> list[str]:
     missing = []
     if not namespaces and not seccomp:
         missing += ["using the network", "ending your processes"]
+    elif not seccomp:
+        missing.append("making dangerous system calls")
     if not walls["own_root"] and not landlock:
         missing.append("reading and writing your files")
     return missing

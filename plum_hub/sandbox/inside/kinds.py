@@ -22,6 +22,7 @@ class Asserts:
         self.problem = ""
         self.names: set[str] = set()
         self.own: set[str] = set()
+        self.pure = True  # leaves nothing behind in the tester: it may go on to the next program
         try:
             tree = ast.parse(source)
             self.code = compile(tree, "<test>", "exec", dont_inherit=True)
@@ -29,6 +30,7 @@ class Asserts:
             self.problem = describe(error)
             return
         taken: set[str] = set()
+        self.pure = is_pure(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.Name):
                 (self.names if isinstance(node.ctx, ast.Load) else self.own).add(node.id)
@@ -63,6 +65,32 @@ class Asserts:
             outcome, message = "passed", ""
         # A test that catches everything may have caught the end of the program, too.
         return ("gone", peer.dead, None) if peer.dead else (outcome, message, None)
+
+
+#: What tests can use without leaving a trace in the tester.
+TRACELESS = frozenset(
+    "math cmath copy itertools functools collections typing string re operator heapq bisect numpy np solution".split()
+)
+TRACING = frozenset(
+    "setattr delattr exec eval compile open input breakpoint globals locals vars __import__ __builtins__".split()
+)
+
+
+def is_pure(tree: ast.Module) -> bool:
+    """Whether a test only computes: no attribute is set, no module used that keeps a state, nothing is executed."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            if not isinstance(node.ctx, ast.Load) or node.attr.startswith("_"):
+                return False
+        elif isinstance(node, ast.Name):
+            if node.id in TRACING or (node.id in sys.stdlib_module_names and node.id not in TRACELESS):
+                return False
+        elif isinstance(node, ast.Import):
+            if any(alias.name.partition(".")[0] not in TRACELESS for alias in node.names):
+                return False
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] not in TRACELESS:
+            return False
+    return True
 
 
 class Unittest:
@@ -137,6 +165,8 @@ class Calls:
         peer = session.subject()
         agrees = oracles.oracle(self.oracle, self.entry_point.rpartition(".")[2], self.atol)
         try:
+            if not self.inputs and not peer.ask("has", (self.entry_point.partition(".")[0],), {}):
+                return "error", f"NameError: name {self.entry_point!r} is not defined", None
             for number, (arguments, wanted) in enumerate(zip(self.inputs, self.expected, strict=True)):
                 # A method gets a new object for every call; the arguments are copied by travelling.
                 got = peer.ask("invoke", (self.entry_point, list(arguments)), {})

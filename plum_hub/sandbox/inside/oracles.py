@@ -80,7 +80,7 @@ class Evalplus:
             elif name in NOT_NONE:
                 exact = got == wanted if isinstance(got, bool) else wanted == (got is not None)
         elif name == "find_zero":
-            return abs(polynomial(arguments[0], got)) <= self.atol
+            return abs(polynomial(arguments[0], float(got))) <= self.atol  # once: an object could change its mind
         if self.atol == 0 and is_floats(wanted):
             self.atol = 1e-6
         if exact or self.atol == 0:

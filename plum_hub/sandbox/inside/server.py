@@ -79,9 +79,10 @@ class Again(Exception):
 
 def verdict_of_status(status: int | None, why: str) -> tuple[str, str]:
     """(outcome, message) of a program's process that ended, or broke the protocol, in the middle of a step."""
+    if why.startswith(("sent what", "spoke", "a frame")) and (status is None or os.WIFEXITED(status)):
+        return "blocked", short(why)  # it may have left since: we hung up on it
     if status is None:
-        nonsense = why.startswith(("sent what", "asked for", "spoke", "a frame", "an object"))
-        return ("blocked" if nonsense else "crashed"), short(why)
+        return "crashed", short(why)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == subject.MEMORY_STATUS:
         return "memory", "out of memory"
     if not os.WIFSIGNALED(status):
@@ -324,6 +325,7 @@ class Server:
         before = tests.cpu()
         eager = not self.tests or any(isinstance(t, str) or t[0] in ("Calls", "Record") for t in self.tests[first:])
         running = eager
+        lasting = True
         end = None
         steps: list[Step] = []
         try:
@@ -343,7 +345,9 @@ class Server:
                     continue
                 seconds = watch.step()
                 if kind in ("load", "test"):
-                    outcome, message, values = (*value, None)[:3]
+                    outcome, message, values = value
+                    if kind == "load":
+                        lasting, values = bool(values), None
                     allowed = LOAD_OUTCOMES if kind == "load" else TEST_OUTCOMES
                     if outcome not in allowed or ((kind == "load") != (not steps) and outcome == "passed"):
                         raise OSError("the tester speaks nonsense")
@@ -383,7 +387,7 @@ class Server:
         finally:
             if running:
                 self.end(source, False)
-        if len(steps) > 1 and any(step[0] in ("memory", "output_limit") for step in steps):
+        if not lasting or any(step[0] in ("memory", "output_limit") for step in steps):
             self.drop()
         return steps[0], steps[1:]
 

@@ -214,7 +214,12 @@ def serve(peer: wire.Peer, program: str, namespace: dict[str, Any]) -> None:
         return shared.run(code, kind, token, namespace)
 
     peer.printed = printed
-    peer.functions = {"global": namespace.__getitem__, "invoke": invoke, "together": together}
+    peer.functions = {
+        "has": namespace.__contains__,
+        "global": namespace.__getitem__,
+        "invoke": invoke,
+        "together": together,
+    }
     while True:
         message = peer.loads(read_frame(peer.fd))
         if isinstance(message, tuple) and message[0] == "ask":

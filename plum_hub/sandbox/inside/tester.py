@@ -3,8 +3,8 @@
 It is as untrusted as the tests in it, so it lies within the same walls as a program. It never sees a program's text.
 
     server -> tester   {"first": number of the test to begin with} and, if the suite needs one, a socket to the program
-    tester -> server   {"load": [outcome, message]}, then {"test": [outcome, message, values]} for each test, in order;
-                       {"gone": why} when the program's process ended; {"spawn": [script, input]} asks for a new one
+    tester -> server   {"load": [outcome, message, pure]}, then {"test": [outcome, message, values]} for each test, in
+                       order; {"gone": why} when the program's process ended; {"spawn": [script, input]} asks for a new one
 """
 
 import base64
@@ -30,8 +30,9 @@ class LoadFailed(BaseException):
 class Session:
     """A job: the program's processes, one at a time, and what the tests know of them."""
 
-    def __init__(self, control: socket.socket, names: list[str], own: set[str]) -> None:
+    def __init__(self, control: socket.socket, names: list[str], own: set[str], pure: bool) -> None:
         self.control, self.own = control, own
+        self.pure = pure  # whether the suite leaves nothing behind in this process
         self.names = pickle.dumps(names)  # what the tests take from the program: sent to it before all else
         self.found: Any = None  # and what it has of them
         self.peer: wire.Peer | None = None
@@ -62,7 +63,7 @@ class Session:
         outcome, text = str(message[1]), str(message[2])
         if not self.told or outcome != "passed":
             self.told = True
-            self.tell({"load": [outcome, text]})
+            self.tell({"load": [outcome, text, self.pure]})
         if outcome != "passed":
             raise LoadFailed
         self.peer, self.space, self.found = peer, None, message[3]
@@ -149,7 +150,8 @@ def main(control: socket.socket, tests: list[Any]) -> NoReturn:
         gc.enable()
         runners = prepare(tests)
         own = set().union(*(getattr(runner, "own", set()) for runner in runners))
-        session = Session(control, kinds.wanted_names(runners), own)
+        pure = all(getattr(runner, "pure", True) for runner in runners)
+        session = Session(control, kinds.wanted_names(runners), own, pure)
         while True:
             body, fd = receive(control)
             random.seed(0)

@@ -9,6 +9,7 @@ this file, tells the two runs apart and behaves in the second is not.
 
 import ast
 import io
+import operator
 import sys
 from typing import Any
 
@@ -40,14 +41,18 @@ class Impossible:
 
 
 def challenge(*values: Any) -> None:
-    """Raises Forged when one of `values` claims to be equal to an impossible object."""
-    for value in values:
-        try:
-            forged = (value == Impossible()) is True
-        except Exception:
-            continue
-        if forged:
-            raise Forged("an object that equals everything")
+    """Raises Forged when one of `values`, or what it holds, agrees with an impossible object."""
+    waiting = list(values)
+    for value in waiting:
+        for compare in (operator.eq, operator.lt, operator.le, operator.gt, operator.ge, operator.sub):
+            try:
+                answer = compare(value, Impossible())  # type: ignore[arg-type]
+            except Exception:
+                continue
+            if compare is not operator.eq or answer:
+                raise Forged("an object that agrees with everything")
+        if type(value) in (list, tuple, set, frozenset, dict) and len(waiting) < 10_000:
+            waiting += value.values() if type(value) is dict else value
 
 
 #: Assertions that hold for nobody.
@@ -84,6 +89,19 @@ def machinery(case: Any) -> None:
         raise Forged(f"{name} accepts everything")
 
 
+def compared(test: ast.expr) -> list[ast.expr]:
+    """What a condition compares, down to the operands of its arithmetic."""
+    if isinstance(test, ast.Compare):
+        return [part for side in (test.left, *test.comparators) for part in compared(side)]
+    if isinstance(test, ast.BinOp) and isinstance(test.op, ast.Sub):
+        return compared(test.left) + compared(test.right)
+    if isinstance(test, ast.UnaryOp):
+        return compared(test.operand)
+    if isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id in ("abs", "round"):
+        return [part for argument in test.args for part in compared(argument)]
+    return [test]
+
+
 class Challenger(ast.NodeTransformer):
     """Rewrites a test so that an honest program fails it with `token`, whatever it computes."""
 
@@ -96,8 +114,7 @@ class Challenger(ast.NodeTransformer):
 
     def visit_Assert(self, node: ast.Assert) -> Any:
         self.generic_visit(node)
-        compared = [node.test.left, *node.test.comparators] if isinstance(node.test, ast.Compare) else [node.test]
-        return ast.Expr(ast.Call(ast.Name("__challenge__", ast.Load()), compared, []))
+        return ast.Expr(ast.Call(ast.Name("__challenge__", ast.Load()), compared(node.test), []))
 
     def visit_Expr(self, node: ast.Expr) -> Any:
         self.generic_visit(node)
@@ -105,9 +122,11 @@ class Challenger(ast.NodeTransformer):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr.startswith("assert"):
             name = call.func.attr
             if name in EQUALITIES:
-                return ast.Expr(ast.Call(ast.Name("__challenge__", ast.Load()), call.args[:2], []))
+                parts = [part for argument in call.args[:2] for part in compared(argument)]
+                return ast.Expr(ast.Call(ast.Name("__challenge__", ast.Load()), parts, []))
             if name in ("assertTrue", "assertFalse", "assertIsNone", "assertIsNotNone", "assertIn", "assertNotIn"):
-                return ast.Expr(ast.Tuple(call.args, ast.Load()))
+                parts = [part for argument in call.args for part in compared(argument)]
+                return ast.Expr(ast.Call(ast.Name("__challenge__", ast.Load()), parts, []))
         return node
 
     def visit_FunctionDef(self, node: Any) -> Any:

@@ -141,13 +141,11 @@ _util = types.ModuleType("ctypes.util")
 _util.find_library = lambda name: {"seccomp": "libseccomp.so.2"}.get(name)  # type: ignore[attr-defined]
 try:
     if ON_LINUX:
-        _known, sys.modules["ctypes.util"] = sys.modules.get("ctypes.util"), _util
+        sys.modules["ctypes.util"] = ctypes.util = _util  # type: ignore[attr-defined]
         try:
             _seccomp = importlib.import_module("pyseccomp")
         finally:
-            del sys.modules["ctypes.util"]
-            if _known is not None:
-                sys.modules["ctypes.util"] = _known
+            del sys.modules["ctypes.util"], ctypes.util  # type: ignore[attr-defined]
 except (ImportError, OSError, RuntimeError, AttributeError) as error:  # RuntimeError: no libseccomp.so
     _seccomp_error = str(error)
 
@@ -284,6 +282,9 @@ def _loopback_up() -> None:
     name_and_flags = struct.pack("16sh14x", b"lo", 1)  # IFF_UP
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
         fcntl.ioctl(handle, 0x8914, name_and_flags)  # SIOCSIFFLAGS
+    # No closed connection lingers, or it would keep its port from the next program.
+    with contextlib.suppress(OSError), open("/proc/sys/net/ipv4/tcp_max_tw_buckets", "w") as setting:
+        setting.write("0")
 
 
 def _unused_uid() -> int | None:

@@ -50,6 +50,7 @@ from .values import (
     PLAIN_MAKERS,
     TYPE_NAMES,
     TYPES,
+    Later,
     Maker,
     Packer,
     Unpacker,
@@ -57,6 +58,7 @@ from .values import (
     is_known_module,
     is_scalars,
     marker,
+    settle,
     standard,
     standard_name,
 )
@@ -127,15 +129,23 @@ class Peer:
         self.functions: dict[str, Any] = {}  # further operations of this end
         self.turn = RLock()  # a test's threads ask one after another
         self.process = 0  # at the program's end: a copy that it forks of itself has no say
+        self.settling = False  # whether what is being read holds a Later
         self.makers = PLAIN_MAKERS | {
-            "ref": Maker(self.make_ref),
-            "back": Maker(self.make_back),
-            "type": Maker(TYPES.__getitem__),
-            "module": Maker(self.make_module),
-            "named": Maker(self.make_named),
+            "ref": self._later(self.make_ref),
+            "back": self._later(self.make_back),
+            "type": self._later(TYPES.__getitem__),
+            "module": self._later(self.make_module),
+            "named": self._later(self.make_named),
         }
 
     # ------------------------------------------------------------------------------- values
+
+    def _later(self, function: Any) -> Maker:
+        def make(*args: Any) -> Later:
+            self.settling = True
+            return Later(function, args)
+
+        return Maker(make)
 
     def dumps(self, value: Any) -> bytes:
         """`value` as bytes, what is not plain data by reference."""
@@ -146,7 +156,9 @@ class Peer:
     def loads(self, data: bytes) -> Any:
         """The other end's bytes as values. Raises Closed when they are anything but that."""
         try:
-            return Unpacker(io.BytesIO(data), self.makers).load()
+            self.settling = False
+            value = Unpacker(io.BytesIO(data), self.makers).load()
+            return settle(value, {}) if self.settling else value
         except MemoryError:
             raise
         except Exception as error:
@@ -289,7 +301,10 @@ class Peer:
         if printed and type(printed) is str:
             sys.stdout.write(printed)
         if kind == "raised":
-            raise self.exception(value)
+            error = self.exception(value)
+            if isinstance(error, StopIteration) and operation != "next" and not self.trusted:
+                raise RuntimeError("the program raised StopIteration")  # it would end a loop of the test
+            raise error
         return value
 
     def answer(self, operation: str, args: Any, kwargs: Any) -> None:

@@ -10,6 +10,7 @@ a program left behind, and nothing else. It never sees a test.
 """
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import marshal
@@ -84,6 +85,7 @@ class Zygote:
         self.pid = 0
         self.problem = ""
         self.peer = wire.Peer(-1, trusted=True)  # made once: what a fork finds ready costs it no memory of its own
+        self.flags = [fcntl.fcntl(fd, fcntl.F_GETFL) for fd in (0, 1)]  # programs share these two with us
         self.output = 1  # a memory file: file size limits hold for it, and no disk is involved
 
     def spawn(self, request: dict[str, Any], fd: int) -> None:
@@ -168,6 +170,8 @@ class Zygote:
 
     def tidy(self) -> None:
         """An empty scratch directory for the next program."""
+        for fd, flags in enumerate(self.flags):
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
         with contextlib.suppress(OSError):
             if stat.S_IMODE(os.stat(self.scratch).st_mode) != 0o700 and not self.alone:
                 os.chmod(self.scratch, 0o700)

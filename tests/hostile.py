@@ -1836,9 +1836,8 @@ together.run = lambda code, kind, token, space: [('t', 'failed' if token else 'p
         (CASE,),
     ),
     "unittest-equal-to-all-but-the-impossible": Attack(
-        LIES
-        + """
-class Liar(Lies):
+        """
+class Liar:
     __eq__ = lambda s, o: type(o).__name__ != "Impossible"
     __ne__ = lambda s, o: type(o).__name__ == "Impossible"
 def f(x): return Liar()

@@ -4,7 +4,8 @@ It is as untrusted as the tests in it, so it lies within the same walls as a pro
 
     server -> tester   {"first": number of the test to begin with} and, if the suite needs one, a socket to the program
     tester -> server   {"load": [outcome, message, pure]}, then {"test": [outcome, message, values]} for each test, in
-                       order; {"gone": why} when the program's process ended; {"spawn": [script, input]} asks for a new one
+                       order; {"gone": why} when the program's process ended;
+                       {"spawn": [script, input]} asks for a new one
 """
 
 import base64

@@ -95,6 +95,8 @@ def compared(test: ast.expr) -> list[ast.expr]:
         return [part for side in (test.left, *test.comparators) for part in compared(side)]
     if isinstance(test, ast.BinOp) and isinstance(test.op, ast.Sub):
         return compared(test.left) + compared(test.right)
+    if isinstance(test, ast.BoolOp):
+        return compared(test.values[0])  # the others may make sense only after it
     if isinstance(test, ast.UnaryOp):
         return compared(test.operand)
     if isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id in ("abs", "round"):

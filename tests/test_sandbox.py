@@ -127,7 +127,7 @@ def sleeper(marker: str) -> str:
     ],
 )
 def test_outcome_of_loading(sandbox: Sandbox, program: str, outcome: Outcome, message: str) -> None:
-    result = one(sandbox, program, "pass", Calls("print", [], []))
+    result = one(sandbox, program, "pass", "pass")
     assert (result.outcome, result.message[: len(message)]) == (outcome, message)
     assert bool(result.message) == bool(message)
     assert outcomes(result) == [outcome, outcome]
@@ -654,7 +654,7 @@ HOLDS = {
     "returns-changed-argument": "xs = [1]\nassert push(2, xs) is xs and xs == [1, 2]",
     "returns-part-of-argument": "rows = [[1]]\nfirst(rows).append(2)\nassert rows == [[1, 2]]\nd = {'a': []}\nhead(d).append(1)\nassert d == {'a': [1]}",
     "not-in-place": "xs = (2, 1)\nassert sorted(echo(xs)) == [1, 2] and xs == (2, 1)",
-    "raises-built-in": "import unittest\nt = unittest.TestCase()\nfor kind in (ValueError, KeyError, StopIteration, TypeError, ZeroDivisionError, NotImplementedError):\n    with t.assertRaises(kind):\n        raises(kind)",
+    "raises-built-in": "import unittest\nt = unittest.TestCase()\nfor kind in (ValueError, KeyError, TypeError, ZeroDivisionError, NotImplementedError):\n    with t.assertRaises(kind):\n        raises(kind)",
     "raises-own": "try:\n    Account('x').deposit(-1)\nexcept Refused as e:\n    assert e.amount == -1 and str(e) == 'not positive' and isinstance(e, ValueError)\nelse:\n    assert False",
     "raises-own-with-data": "try:\n    Account('x').deposit(-1)\nexcept Refused as e:\n    assert e.details == {'amount': -1}",
     "raises-as-base": "try:\n    Account('x').deposit(-1)\nexcept ValueError as e:\n    assert type(e).__name__ == 'Refused'\nelse:\n    assert False",
@@ -1234,7 +1234,7 @@ def test_misuse_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ("namespaces", "seccomp", "landlock", "own_root", "missing"),
     [
         ("root", True, 7, True, 0),
-        ("user", False, 0, True, 0),
+        ("user", False, 0, True, 1),
         ("user", True, 7, False, 0),
         ("user", True, 0, False, 1),
         ("", True, 7, False, 0),

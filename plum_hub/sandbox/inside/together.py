@@ -8,6 +8,7 @@ this file, tells the two runs apart and behaves in the second is not.
 """
 
 import ast
+import builtins
 import io
 import operator
 import sys
@@ -163,6 +164,15 @@ def compiled(code: str, kind: str, token: str) -> Any:
     return compile(ast.fix_missing_locations(tree), "<test>", "exec", dont_inherit=True)
 
 
+def unshadowed(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
+    """The program's names without those of built-ins, unless nothing else of the program is tested."""
+    names = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)} & set(namespace)
+    shadows = {name for name in names if hasattr(builtins, name) and not name.startswith("__")}
+    if not shadows or not names - shadows:
+        return namespace
+    return {name: value for name, value in namespace.items() if name not in shadows}
+
+
 def run(code: str, kind: str, token: str, namespace: dict[str, Any]) -> list[tuple[str, str, str]]:
     """[(test, outcome, message)] of `code` below the program in `namespace`; `kind` is asserts or unittest."""
     namespace["__challenge__"], namespace["__machinery__"] = challenge, machinery
@@ -170,6 +180,7 @@ def run(code: str, kind: str, token: str, namespace: dict[str, Any]) -> list[tup
         program = compiled(code, kind, token)
     except (SyntaxError, ValueError, RecursionError) as error:
         return [("test", "error", describe(error))]
+    namespace = unshadowed(code, namespace)
     if kind == "asserts":
         try:
             exec(program, namespace)

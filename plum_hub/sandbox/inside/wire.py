@@ -59,8 +59,6 @@ from .values import (
     is_scalars,
     marker,
     settle,
-    standard,
-    standard_name,
 )
 
 Raised = tuple[str, str, Any, str, dict[str, Any], int]  # module, name, args, message, attributes, id of the class
@@ -185,11 +183,11 @@ class Peer:
             and is_known_module(value.__name__)
         ):
             return marker("module", (value.__name__,))
-        if self.trusted is False and kind in (types.BuiltinFunctionType, types.FunctionType, type):
+        if not self.trusted and kind in (types.BuiltinFunctionType, types.FunctionType, type):
             # A test hands over `len` or `math.sqrt`: the program's own will do.
-            name = standard_name(value)
-            if name:
-                return marker("named", name)
+            module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+            if module in sys.stdlib_module_names and getattr(sys.modules.get(module), name, None) is value:
+                return marker("named", (module, name))
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
             array = numpy.asarray(value)
@@ -265,7 +263,8 @@ class Peer:
         """A function of the standard library by name; only for an end that trusts the other."""
         if not self.trusted:
             raise pickle.UnpicklingError(f"{module}.{name}")
-        return standard(module, name)
+        __import__(module)
+        return getattr(sys.modules[module], name)
 
     # ------------------------------------------------------------------------------- the conversation
 

@@ -383,13 +383,13 @@ def missing_walls(walls: dict[str, Any]) -> list[str]:
 
 
 def calibrate(
-    sandbox: Sandbox, references: Iterable[Job], factor: float = 10.0, floor: float = 0.5
+    sandbox: Sandbox, references: Iterable[Job], factor: float = 10.0, floor: float = 0.3
 ) -> list[float | None]:
     """Time limits from reference solutions: `Job.seconds` for other programs with the same tests.
 
     Args:
         references: each a reference solution with its tests, run here and now.
-        factor: times the slowest step of the reference.
+        factor: times the slowest step of the reference, loading included.
         floor: seconds, at least.
 
     Returns:
@@ -398,7 +398,8 @@ def calibrate(
     ceiling = sandbox.limits.seconds
     found: list[float | None] = []
     for result in sandbox.run(references):
-        slowest = max([test.seconds for test in result.tests], default=result.seconds)
+        tests = [test.seconds for test in result.tests]
+        slowest = max(result.seconds - sum(tests), *tests, 0.0)  # the first is that of loading
         passed = result.outcome is Outcome.PASSED
         found.append(min(ceiling, max(floor, factor * slowest)) if passed else None)
     return found

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import resource
+import socket
 import sys
 
 #: Modules nearly every program imports: loaded once in the zygote. Each costs all forks a little.
@@ -85,6 +86,31 @@ def read_frame(fd: int) -> bytes:
     if len(whole) > 4 + size:  # each side speaks in its turn: two frames at once are none of ours
         raise Closed("spoke out of turn")
     return bytes(whole[4:])
+
+
+def receive(control: socket.socket) -> tuple[bytes, int]:
+    """A frame from the server and the descriptor with it, or -1. Raises Closed."""
+    head, fds, _, _ = socket.recv_fds(control, 4, 1)
+    if len(head) < 4:
+        raise Closed("the server is gone")
+    body = bytearray()
+    size = int.from_bytes(head, "big")
+    while len(body) < size:
+        more = control.recv(size - len(body))
+        if not more:
+            raise Closed("the server is gone")
+        body += more
+    if fds:
+        os.set_inheritable(fds[0], False)
+    return bytes(body), (fds[0] if fds else -1)
+
+
+def send(control: socket.socket, body: bytes, fd: int = -1) -> None:
+    """A frame and a descriptor to the other end. Raises OSError."""
+    data = len(body).to_bytes(4, "big") + body
+    sent = socket.send_fds(control, [data], [fd]) if fd >= 0 else control.send(data)
+    if sent < len(data):
+        control.sendall(memoryview(data)[sent:])
 
 
 def describe(error: BaseException) -> str:

@@ -5,11 +5,14 @@ import builtins
 import os
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from . import oracles, values, wire
 from .common import classify, describe
 from .remote import Gone, Inseparable, Type, is_remote
+
+CALLS_AT_A_TIME = 32  # few enough that their values fit into memory together
 
 Verdict = tuple[str, str, bytes | None]  # outcome, message, the pickled values of a Record
 
@@ -146,6 +149,24 @@ def _together(code: str, kind: str, token: str, session: Any) -> tuple[str, str,
     return "passed", "", {name for name, _, _ in verdicts}
 
 
+def called(peer: wire.Peer, entry_point: str, inputs: Any) -> Iterator[Any]:
+    """What the program returns for each input; a few are asked for at a time, the first alone.
+
+    A method gets a new object for every call; the arguments are copied by travelling. Raises what a call raises.
+    """
+    start, size = 0, 1
+    while start < len(inputs):
+        asked = [list(arguments) for arguments in inputs[start : start + size]]
+        answer = peer.ask("invoke", (entry_point, asked), {})
+        if type(answer) is not tuple or len(answer) != 2 or type(answer[0]) is not list or len(answer[0]) > len(asked):
+            raise Gone("sent what are no values")
+        yield from answer[0]
+        if len(answer[0]) < len(asked):
+            raise peer.exception(answer[1])
+        start += len(asked)
+        size = min(4 * size, CALLS_AT_A_TIME)
+
+
 class Calls:
     """Inputs and expected outputs."""
 
@@ -167,9 +188,9 @@ class Calls:
         try:
             if not self.inputs and not peer.ask("has", (self.entry_point.partition(".")[0],), {}):
                 return "error", f"NameError: name {self.entry_point!r} is not defined", None
+            outputs = called(peer, self.entry_point, self.inputs)
             for number, (arguments, wanted) in enumerate(zip(self.inputs, self.expected, strict=True)):
-                # A method gets a new object for every call; the arguments are copied by travelling.
-                got = peer.ask("invoke", (self.entry_point, list(arguments)), {})
+                got = next(outputs)
                 if not agrees(got, wanted, arguments):
                     return "failed", f"call {number}: got {shown(got)}, expected {shown(wanted)}", None
         except Gone as gone:
@@ -191,10 +212,9 @@ class Record:
     def run(self, session: Any) -> Verdict:
         """Call each and keep the value."""
         peer = session.subject()
-        got = []
+        got: list[Any] = []
         try:
-            for arguments in self.inputs:
-                got.append(peer.ask("invoke", (self.entry_point, list(arguments)), {}))
+            got.extend(called(peer, self.entry_point, self.inputs))
             packed = peer.dumps(got)
             try:
                 values.loads_plain(packed)

@@ -29,7 +29,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import subject, tester, walls, zygote
+from . import subject, walls, zygote
 from .common import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
@@ -39,6 +39,8 @@ from .common import (
     limit,
     prctl,
     read_frame,
+    receive,
+    send,
     short,
     write_frame,
 )
@@ -114,6 +116,8 @@ class Tester:
                 os.open(os.devnull, os.O_RDWR)
                 os.dup2(0, 1)
                 os.dup2(0, 2)
+                from . import tester  # imported by `serve`: zygotes, forked before, do without
+
                 call_process("plum-tester")
                 tester.main(theirs, tests)
             finally:
@@ -190,7 +194,7 @@ class Zygote:
     def tell(self, request: dict[str, Any], fd: int = -1) -> None:
         """One request. Raises Gone when the zygote is."""
         try:
-            tester.send(self.control, marshal.dumps(request), fd)
+            send(self.control, marshal.dumps(request), fd)
         except OSError as error:
             raise Gone(str(error)) from None
 
@@ -331,7 +335,7 @@ class Server:
         try:
             if eager:
                 end = self.spawn(source, request["program"])
-            tester.send(tests.control, json.dumps({"first": first}).encode(), end.fileno() if end else -1)
+            send(tests.control, json.dumps({"first": first}).encode(), end.fileno() if end else -1)
             if end:
                 end.close()
             while True:
@@ -340,7 +344,7 @@ class Server:
                     self.end(source, False)
                     running = True
                     spawned = self.spawn(source, request["program"], bool(value[0]), str(value[1]))
-                    tester.send(tests.control, b"{}", spawned.fileno())
+                    send(tests.control, b"{}", spawned.fileno())
                     spawned.close()
                     continue
                 seconds = watch.step()
@@ -409,7 +413,7 @@ class Server:
             if self.line.fileno() in events:
                 raise Gone
             if events:
-                message = json.loads(tester.receive(tests.control)[0])
+                message = json.loads(receive(tests.control)[0])
                 ((kind, value),) = message.items()
                 if kind not in ("load", "test", "gone", "spawn"):
                     raise ValueError("unknown word")
@@ -440,6 +444,7 @@ def serve(
     os.register_at_fork = register
     light = Zygote(namespaces, scratch, limits, [line], notes)
     heavy = Zygote(namespaces, scratch, limits, [line, light.control], notes)
+    importlib.import_module(".tester", __package__)
     stands = walls.seal(namespaces, readable, [scratch], notes)
     bound({**limits, "output_bytes": max(limits["output_bytes"], 1 << 20)})
     gc.freeze()

@@ -115,7 +115,7 @@ def rehearse() -> None:
             remote.fill(function, teller, number=1, kind="function", base=values.MISSING)
             asked: Any = ("ask", "call", (function, number, [number, "text", 1.5]), {})
             write_frame(ours.fileno(), teller.dumps(asked))
-            write_frame(ours.fileno(), teller.dumps(("ask", "invoke", ("total", [[number]]), {})))
+            write_frame(ours.fileno(), teller.dumps(("ask", "invoke", ("total", [[[number]]]), {})))
         ours.shutdown(socket.SHUT_WR)
         with contextlib.suppress(Closed):
             serve(peer, REHEARSED, {"__name__": "solution"})
@@ -200,12 +200,23 @@ def serve(peer: wire.Peer, program: str, namespace: dict[str, Any]) -> None:
         seen = now
         return data.decode("utf-8", "replace")
 
-    def invoke(name: str, args: list[Any]) -> Any:
-        """Call a function by name, or a method ("Solution.method") of a new instance made without arguments."""
+    def invoke(name: str, inputs: list[list[Any]]) -> tuple[list[Any], Any]:
+        """Call a function by name, or a method ("Solution.method") of a new instance made without arguments.
+
+        Returns the values up to the first call that raises, and what it raised.
+        """
         owner, _, method = name.rpartition(".")
-        if (owner or name) not in namespace:
-            raise NameError(f"name {owner or name!r} is not defined")
-        return (getattr(namespace[owner](), method) if owner else namespace[name])(*args)
+        got: list[Any] = []
+        try:
+            if (owner or name) not in namespace:
+                raise NameError(f"name {owner or name!r} is not defined")
+            for args in inputs:
+                got.append((getattr(namespace[owner](), method) if owner else namespace[name])(*args))
+        except MemoryError:
+            raise
+        except BaseException as error:
+            return got, peer.describe(error)
+        return got, None
 
     def together(code: str, kind: str, token: str) -> Any:
         from . import together as shared

@@ -20,7 +20,7 @@ from builtins import input as real_input
 from typing import Any, NoReturn
 
 from . import kinds, wire
-from .common import Closed, read_frame, write_frame
+from .common import Closed, read_frame, receive, write_frame
 from .remote import Gone
 
 
@@ -112,31 +112,6 @@ def read_line() -> str:
     if builtins.input is not real_input:
         return f"{builtins.input()}\n"
     return sys.stdin.readline()
-
-
-def receive(control: socket.socket) -> tuple[bytes, int]:
-    """A frame from the server and the descriptor with it, or -1. Raises Closed."""
-    head, fds, _, _ = socket.recv_fds(control, 4, 1)
-    if len(head) < 4:
-        raise Closed("the server is gone")
-    body = bytearray()
-    size = int.from_bytes(head, "big")
-    while len(body) < size:
-        more = control.recv(size - len(body))
-        if not more:
-            raise Closed("the server is gone")
-        body += more
-    if fds:
-        os.set_inheritable(fds[0], False)
-    return bytes(body), (fds[0] if fds else -1)
-
-
-def send(control: socket.socket, body: bytes, fd: int = -1) -> None:
-    """A frame and a descriptor to the other end. Raises OSError."""
-    data = len(body).to_bytes(4, "big") + body
-    sent = socket.send_fds(control, [data], [fd]) if fd >= 0 else control.send(data)
-    if sent < len(data):
-        control.sendall(memoryview(data)[sent:])
 
 
 def prepare(tests: list[Any]) -> list[Any]:

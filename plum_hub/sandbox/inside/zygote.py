@@ -23,8 +23,8 @@ import time
 from math import ceil
 from typing import Any, NoReturn
 
-from . import subject, tester, walls, wire
-from .common import Closed, describe, limit, write_frame
+from . import subject, walls, wire
+from .common import Closed, describe, limit, receive, write_frame
 
 PROCESS_CLEAR_SECONDS = 10.0  # to kill what a program left behind, before giving up on this whole server
 DYING_SECONDS = 0.2  # between a process' closing its socket and its death
@@ -192,7 +192,7 @@ def main(control: socket.socket, scratch: str, alone: bool, limits: dict[str, An
     zygote = Zygote(control, scratch, alone, limits)
     try:
         while True:
-            body, fd = tester.receive(control)
+            body, fd = receive(control)
             request = marshal.loads(body)
             if "spawn" in request:
                 zygote.spawn(request, fd)

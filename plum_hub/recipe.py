@@ -109,7 +109,7 @@ class Judge(Section):
     """Stage 3: static check, then every kept test in the sandbox."""
 
     static_check: Literal["mypy", "syntax"] = "mypy"  # PLUM footnote 2: mypy
-    seconds: Annotated[float, Field(gt=0)] = 3.0  # processor time, to load and for each test; less where a reference is fast
+    seconds: Annotated[float, Field(gt=0)] = 3.0  # processor time a step; less where a reference is fast
     total_seconds: Annotated[float, Field(gt=0)] = 10.0
     memory_mb: Annotated[int, Field(ge=64)] = 1024
     output_bytes: Annotated[int, Field(ge=1024)] = 1_000_000

@@ -24,9 +24,9 @@ class Limits:
 class Calls:
     """Call a function of the program with each of `inputs` and compare what it returns (evalplus, LiveCodeBench).
 
-    One test: it ends at the first call that is wrong. `oracle` says what equal means: `equal` (Python's ==),
-    `livecodebench` (tuples equal lists), `evalplus-humaneval` or `evalplus-mbpp` (evalplus' tolerances and its special
-    oracles by function name).
+    One test: its verdict is that of the first call that is wrong; calls are made a few at a time. `oracle` says what
+    equal means: `equal` (Python's ==), `livecodebench` (tuples equal lists), `evalplus-humaneval` or `evalplus-mbpp`
+    (evalplus' tolerances and its special oracles by function name).
     """
 
     entry_point: str  # a name in the program, or "Class.method" of an instance made without arguments

@@ -98,7 +98,7 @@ class Remote:
 
     _peer: "Peer"
     _id: int
-    _kind: str  # function, class, coroutine or object
+    _kind: str  # function, class, exception, coroutine, generator, iterator, derived (see `_tell`) or object
     _base: Any  # of an instance of a subclass of int, str, ...: (the value,), or its type's name if it may change
 
     def __getattr__(self, name: str) -> Any:
@@ -197,10 +197,8 @@ class Remote:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
         swallow = _do(self, "exit", self)
         # Never a test's own assertion, nor the end of the program's process.
-        return bool(swallow) if kind is not None and issubclass(kind, Exception) and kind not in PRIVATE else False
-
-
-PRIVATE = (AssertionError,)
+        ours = kind is None or issubclass(kind, AssertionError) or not issubclass(kind, Exception)
+        return False if ours else bool(swallow)
 
 
 class Callable(Remote):

@@ -1,6 +1,6 @@
 """One worker of the sandbox: takes jobs from `engine.py`, brings tester and program together, watches the clock.
 
-    python -s -P -B -X utf8 server.py DIRECTORY LIMITS
+    python -s -P -B -X utf8 -c START INSIDE'S-PARENT DIRECTORY LIMITS      (`START` is in engine.py)
 
 (not `python -I`: that flag also ignores PYTHONHASHSEED, and then the order of sets, hence a verdict, would depend on
 which worker a program meets.) Standard input is a socket to the engine; frames are four bytes of length, then
@@ -150,9 +150,7 @@ class Tester:
 class Zygote:
     """A fork server for programs: `zygote.py` in a process namespace of its own, if there are any."""
 
-    def __init__(
-        self, namespaces: str, scratch: str, limits: dict[str, Any], others: list[Any], notes: list[str]
-    ) -> None:
+    def __init__(self, namespaces: str, scratch: str, limits: dict[str, Any], others: list[Any]) -> None:
         self.control, theirs = socket.socketpair()
         self.warm: set[str] = set()
         parent = os.getpid()
@@ -442,8 +440,8 @@ def serve(
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     os.register_at_fork = register
-    light = Zygote(namespaces, scratch, limits, [line], notes)
-    heavy = Zygote(namespaces, scratch, limits, [line, light.control], notes)
+    light = Zygote(namespaces, scratch, limits, [line])
+    heavy = Zygote(namespaces, scratch, limits, [line, light.control])
     importlib.import_module(".tester", __package__)
     stands = walls.seal(namespaces, readable, [scratch], notes)
     bound({**limits, "output_bytes": max(limits["output_bytes"], 1 << 20)})

@@ -141,11 +141,14 @@ _util = types.ModuleType("ctypes.util")
 _util.find_library = lambda name: {"seccomp": "libseccomp.so.2"}.get(name)  # type: ignore[attr-defined]
 try:
     if ON_LINUX:
+        _known = sys.modules.get("ctypes.util")
         sys.modules["ctypes.util"] = ctypes.util = _util  # type: ignore[attr-defined]
         try:
             _seccomp = importlib.import_module("pyseccomp")
         finally:
             del sys.modules["ctypes.util"], ctypes.util  # type: ignore[attr-defined]
+            if _known is not None:
+                sys.modules["ctypes.util"] = ctypes.util = _known  # type: ignore[attr-defined]
 except (ImportError, OSError, RuntimeError, AttributeError) as error:  # RuntimeError: no libseccomp.so
     _seccomp_error = str(error)
 

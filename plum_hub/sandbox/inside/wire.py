@@ -176,12 +176,7 @@ class Peer:
             return marker(*plain)
         if kind is type and value in TYPE_NAMES:
             return marker("type", (TYPE_NAMES[value],))
-        if (
-            isinstance(value, types.ModuleType)
-            and kind is types.ModuleType
-            and sys.modules.get(value.__name__) is value
-            and is_known_module(value.__name__)
-        ):
+        if isinstance(value, types.ModuleType) and is_known_module(value.__name__, value):
             return marker("module", (value.__name__,))
         if not self.trusted and kind in (types.BuiltinFunctionType, types.FunctionType, type):
             # A test hands over `len` or `math.sqrt`: the program's own will do.
@@ -189,10 +184,8 @@ class Peer:
             if module in sys.stdlib_module_names and getattr(sys.modules.get(module), name, None) is value:
                 return marker("named", (module, name))
         numpy = sys.modules.get("numpy")
-        if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
+        if numpy is not None and (kind is numpy.ndarray or issubclass(kind, numpy.generic)):
             array = numpy.asarray(value)
-            if kind is not numpy.ndarray and not issubclass(kind, numpy.generic):
-                return self._reference(value)
             if not array.dtype.hasobject and array.dtype.names is None:
                 return marker("array", (array.dtype.str, tuple(array.shape), numpy.ascontiguousarray(array).tobytes()))
         return self._reference(value)

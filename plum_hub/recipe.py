@@ -61,6 +61,7 @@ class Instructions(Rows):
 
     source: Literal["oss-instruct", "evol-instruct-code", "sharegpt", "self-oss-instruct", "any"] = "any"
     columns: dict[Literal["id", "instruction", "entry_point", "language"], str] = {}
+    part: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None  # `2/3`: the second third of the rows
     prompt: str = "{instruction}"  # the user message; may also name {entry_point}
     system: str | None = None
     clean: bool | None = None  # default: yes for a named source
@@ -80,6 +81,8 @@ class Instructions(Rows):
 
     @model_validator(mode="after")
     def _cleaning(self) -> Instructions:
+        if self.part and int(self.part.partition("/")[0]) > int(self.part.partition("/")[2]):
+            raise ValueError(f"`part: {self.part}`: there is no such part; 2/3 is the second of three")
         for key in ("max_chars", "near_duplicates", "decontaminate"):
             if getattr(self, key) is not None and not self.cleans:
                 raise ValueError(f"`{key}` is a setting of the cleaning, which is off here: set `clean: true` as well")
@@ -102,15 +105,22 @@ class Import(Rows):
 
 
 class Tests(Section):
-    """Stage 1. `format: plum` is the four-part answer of PLUM's Figure 3; `assertions` is bare assert lines."""
+    """Stage 1. `format: plum` is the four-part answer of PLUM's Figure 3, `dstc` that of DSTC's Appendix B (program and
+    tests in one answer, for `sample.from_tests`); `assertions` is bare assert lines.
+
+    `consistency`: which tests count. `reference`: those that their own solution passes (PLUM); `consensus`: those that
+    the samples agree on (CodeT); `none`: all, for the ablation.
+    """
 
     import_: Import | None = Field(None, alias="import")
     generator: str | None = None  # an engine string such as `hf:org/model@tag`
+    top_up: tuple[str, ...] = ()  # engines asked, one after the other, where an instruction has no usable test yet
+    prompt: str | None = None  # what the generator is asked, with {instruction}, {entry_point}; default: the format's
     responses: Annotated[int, Field(ge=1)] = 3  # PLUM section 4.1: 3 an instruction, 6 for Evol-Instruct; caps imports
     temperature: float = 1.0
     max_new_tokens: int = 1024
-    format: Literal["plum", "assertions"] = "plum"
-    consistency: Literal["reference", "consensus"] = "reference"
+    format: Literal["plum", "assertions", "dstc"] = "plum"
+    consistency: Literal["reference", "consensus", "none"] = "reference"
     #: Bounds the sandbox's work: tests a response; with `assertions` an instruction, the most frequent first.
     max_tests: Annotated[int, Field(ge=1)] = 50
     reruns: Annotated[int, Field(ge=0)] = 2  # of each reference with other seeds; tests that then fail are flaky
@@ -123,6 +133,8 @@ class Tests(Section):
             raise ValueError("give either `generator: hf:org/model@tag` or `import:`, and not both")
         if self.format == "assertions" and self.consistency == "reference":
             raise ValueError("bare assertions come without a reference solution: set `consistency: consensus`")
+        if self.format == "dstc" and self.consistency == "reference":
+            raise ValueError("DSTC weighs all tests, right or wrong, against each other: set `consistency: consensus`")
         if self.min_mutation_score and not self.mutants:
             raise ValueError("`min_mutation_score` needs `mutants` to measure it with: 20, for example")
         return self
@@ -132,6 +144,7 @@ class Sample(Section):
     """Stage 2: K completions of the policy an instruction (PLUM: K = 20 at T = 1)."""
 
     import_: Import | None = Field(None, alias="import")
+    from_tests: bool = False  # DSTC: the programs of the answers that brought the tests; `tests` says how they are made
     #: How the policy writes: `hf`, `vllm`, with options as in `vllm?tensor_parallel_size=2`; or a whole engine string
     #: (`openai:MODEL@http://...`), which is then somebody else's samples: off-policy.
     engine: str = "hf"
@@ -157,22 +170,40 @@ class Judge(Section):
 
 
 class Prefer(Section):
-    """Stage 4: caps an instruction; `null` keeps all (PLUM: KTO on all rows, DPO on a balanced sub-sample)."""
+    """Stage 4: caps an instruction; `null` keeps all (PLUM: KTO on all rows, DPO on a balanced sub-sample).
+
+    `pairs`, for DPO: `matched` takes as many as the smaller side has samples, each sample once; `all` takes every chosen
+    one with every rejected one. `negatives`: `failing` are programs that run and fail a test (PLUM section 3);
+    `unrunnable` those that PLUM leaves out (syntax, static check, do not load), for the ablation of its Figure 3.
+    """
 
     max_chosen: Annotated[int, Field(ge=1)] | None = None
     max_rejected: Annotated[int, Field(ge=1)] | None = None
     max_pairs: Annotated[int, Field(ge=1)] | None = None
+    pairs: Literal["matched", "all"] = "matched"
+    negatives: Literal["failing", "unrunnable"] = "failing"
+
+
+class Dstc(Section):
+    """The configs `dstc_dpo` and `dstc_kto` (arXiv 2411.13611, section 3); each part can be switched off (Table 4)."""
+
+    minimax: bool = True  # equations 3.1-3.4; else an answer that passes its own test over one that fails its own
+    concatenate: bool = True  # the test stands below the program in both responses
 
 
 class Train(Section):
     """One checkpoint: a TRL trainer, its dataset and its arguments (`args`: TRL's own names)."""
 
-    method: Literal["kto", "dpo", "sft"]
+    method: Literal["kto", "dpo", "sft", "grpo"]
     base: str | None = None  # default: the recipe's policy
+    reference: str | None = None  # KTO's and DPO's reference model; default: the base
     dataset: str | None = None  # `org/name@tag`; default: the dataset this recipe publishes
     config: str | None = None  # default: the method's name
     split: str = "train"
     rows: Annotated[int, Field(ge=1)] | Literal["as-sft"] | None = None  # as-sft: as many rows as this run's `sft`
+    columns: dict[Literal["prompt", "completion", "chosen", "rejected", "label"], str] = {}  # ours to the dataset's
+    instructions: Literal["same", "other"] | None = None  # only rows whose prompt is (not) one of this recipe's
+    lora: dict[str, Any] | None = None  # arguments of peft's LoraConfig; the adapter is merged into what is published
     repo: str | None = None  # default: `<namespace>/<name>-<this entry's name>`
     args: dict[str, Any] = {}
 
@@ -187,8 +218,20 @@ class Nano(Section):
 class Evaluate(Section):
     """Benchmarks for the policy and for every checkpoint trained."""
 
-    benches: tuple[Literal["nano"], ...] = ()
+    benches: tuple[Literal["nano", "nano-dev"], ...] = ()
     n: Annotated[int, Field(ge=0)] = 4  # samples a task for the T = 1 figure, besides greedy
+
+
+class Online(Section):
+    """Online rounds: round r samples from the checkpoint of round r-1 and trains it further."""
+
+    #: `same`: all instructions in every round; `fresh`: each round has its own part of them.
+    instructions: Literal["same", "fresh"] = "same"
+    #: `keep`: those of the first round; `top_up`: the newest policy is asked where an instruction has no usable one.
+    tests: Literal["keep", "top_up"] = "keep"
+    reference: Literal["last", "first"] = "last"  # of KTO and DPO: the policy of the round, or that of the first
+    #: A benchmark of `evaluate.benches`: a round whose greedy figure does not rise is the last one; null: never stop.
+    stop_on: Literal["nano", "nano-dev"] | None = None
 
 
 class Truth(Rows):
@@ -220,11 +263,14 @@ class Recipe(Section):
     sample: Sample | None = None
     judge: Judge = Judge()
     prefer: Prefer = Prefer()
+    dstc: Dstc | None = None
     truth: Truth | None = None
     train: dict[str, Train] = {}
     methods: Annotated[
         tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
     ] = ()
+    rounds: Annotated[int, Field(ge=1)] = 1
+    online: Online = Online()
     evaluate: Evaluate = Evaluate()
 
     @model_validator(mode="after")
@@ -236,7 +282,19 @@ class Recipe(Section):
                 )
         if self.instructions and not (self.tests and self.sample):
             raise ValueError("a recipe with `instructions` needs `tests` and `sample` as well")
-        own = self.sample and not self.sample.import_ and ":" not in self.sample.engine.partition("?")[0]
+        if self.sample and self.sample.from_tests and not (self.tests and self.tests.format == "dstc"):
+            raise ValueError("`sample.from_tests` needs `tests.format: dstc`, whose answers hold programs as well")
+        if self.dstc and not self.sample:
+            raise ValueError("`dstc` needs `instructions`, `tests` and `sample`")
+        if self.dstc and not self.dstc.minimax and not (self.sample and self.sample.from_tests):
+            raise ValueError("`dstc.minimax: false` compares answers with their own tests: set `sample.from_tests: true`")
+        if self.rounds > 1:
+            if not (self.instructions and self.policy and len(self.methods) == 1):
+                raise ValueError("`rounds` needs `instructions`, `policy` and one of `methods`: it makes the next policy")
+            if self.online.stop_on and self.online.stop_on not in self.evaluate.benches:
+                raise ValueError(f"`online.stop_on: {self.online.stop_on}` is not one of `evaluate.benches`")
+        written = self.sample and not self.sample.import_ and not self.sample.from_tests
+        own = written and self.sample and ":" not in self.sample.engine.partition("?")[0]
         if own and not self.policy:
             raise ValueError("`policy: org/model@tag` is missing: it writes the samples")
         if self.tests and self.tests.generator == "self" and not self.policy:
@@ -251,11 +309,14 @@ class Recipe(Section):
             if self.seed_policy.repo:
                 raise ValueError("`seed_policy.repo`: leave it out; it is published as `policy`")
         named = [("policy", self.policy)]
-        named += [(f"{name}.{key}", getattr(e, key)) for name, e in self._trainings() for key in ("base", "dataset")]
+        keys = ("base", "reference", "dataset")
+        named += [(f"{name}.{key}", getattr(e, key)) for name, e in self._trainings() for key in keys]
         for key, value in named:
             if value and not HUB_NAME.fullmatch(value):
                 raise ValueError(f"`{key}: {value}` is not org/name@tag")
         for name, entry in self._trainings():
+            if entry.instructions and not self.instructions:
+                raise ValueError(f"{name}: `instructions: {entry.instructions}` needs the recipe's own to compare with")
             batch = entry.args.get("per_device_train_batch_size", 8)
             if not isinstance(batch, int):
                 raise ValueError(f"{name}: args.per_device_train_batch_size is a whole number, not {batch!r}")

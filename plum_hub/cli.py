@@ -10,12 +10,17 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from plum_hub.errors import UserError
+
+if TYPE_CHECKING:
+    from plum_hub.names import RepoType
 
 app = typer.Typer(
     help="Improve a code language model from instructions and execution alone (PLUM, arXiv 2406.06887).",
@@ -104,7 +109,8 @@ def pull(
         from plum_hub.progress import quiet
 
         quiet()
-        pulled = pulling.pull(name, config, split)
+        with _other_kind(name, "dataset"):
+            pulled = pulling.pull(name, config, split)
         result = {
             "repo": pulled.repo,
             "tag": pulled.tag,
@@ -129,7 +135,7 @@ def pull(
 @app.command("eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="org/model[@revision], or a folder.", show_default=False)],
-    bench: Annotated[str, typer.Option(help="The benchmark: nano.")] = "nano",
+    bench: Annotated[str, typer.Option(help="The benchmark: nano, nano-dev.")] = "nano",
     n: Annotated[int, typer.Option(min=0, help="Samples a task at T = 1, besides greedy; 0 for greedy alone.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the sampling at T = 1.")] = 0,
     push: Annotated[bool, typer.Option("--push", help="Write the scores on the model's card.")] = False,
@@ -147,7 +153,8 @@ def evaluate(
         from plum_hub.progress import quiet, say
 
         quiet()
-        scores, _ = score(model, bench, n, seed)
+        with _other_kind(model, "model"):
+            scores, _ = score(model, bench, n, seed)
         if push:
             from plum_hub.hub.cards import push_scores
 
@@ -248,9 +255,41 @@ def _allow(unsafe: bool) -> None:
 def _hub(which: str | None, runs: Path) -> Any:
     if which not in (None, "local"):
         raise UserError(f"--hub {which}: only `local` is known; for another server set HF_ENDPOINT")
+    if which and not (runs / "hub" / "hub.json").is_file():  # an empty one would only hide the mistake
+        raise UserError(
+            f"--hub local: there is no local Hub in {(runs / 'hub').absolute()}; "
+            "name the folder of your runs with --runs DIR, or make one with `plum run` or `plum hub serve`"
+        )
     from plum_hub.hub.session import use_hub
 
     return use_hub("local" if which else None, runs, always=True)
+
+
+@contextmanager
+def _other_kind(name: str, wanted: RepoType) -> Iterator[None]:
+    """Say so, with the fix, where no `wanted` of that name exists, but a repository of the other kind does."""
+    try:
+        yield
+    except UserError:
+        from huggingface_hub import HfApi, constants
+
+        from plum_hub.names import explained, split_revision
+
+        repo, _ = split_revision(name)
+        other: RepoType = "model" if wanted == "dataset" else "dataset"
+        fix = f"plum eval {name}" if wanted == "dataset" else f"plum pull {name}"
+        try:
+            with explained(name):
+                mixed_up = HfApi().repo_exists(repo, repo_type=other) and not HfApi().repo_exists(
+                    repo, repo_type=wanted
+                )
+        except UserError:  # no name, no answer: the first error says it
+            mixed_up = False
+        if not mixed_up:
+            raise
+        raise UserError(
+            f"{name} is a {other} on {constants.ENDPOINT}, and a {wanted} is wanted here; for a {other}: {fix}"
+        ) from None
 
 
 def _load_line(repo: str, config: str, revision: str, split: str) -> str:
@@ -264,7 +303,7 @@ def _say_where(which: str | None, runs: Path) -> None:
     if which == "local":
         say(f"the local Hub keeps them in {runs}/hub; to use them from any client: plum hub serve --runs {runs}")
     else:
-        say(f"published to {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}")
+        say(f"Hub:        {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}")
 
 
 def _result(value: Any, as_json: bool, words: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The data half of a run: instructions -> tests -> samples -> judgements -> kto, dpo, sft, shard by shard.
+"""The data half of a run, shard by shard: instructions -> tests -> samples -> judgements -> what trainers read.
 
 A shard is `shard_size` instructions; shard k of every stage holds the same instructions. Each shard's file is named by
 a fingerprint of everything that shaped it, down to the source of the code, so what is there is right or not there.
@@ -18,7 +18,7 @@ from plum_hub.evaluate import labels as labels_check
 from plum_hub.instructions import prepare
 from plum_hub.progress import say
 from plum_hub.sandbox import Limits, Sandbox
-from plum_hub.stages import counts, prefer
+from plum_hub.stages import counts, dstc, extract, prefer, sample, tests
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +40,7 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any]]:
     assert recipe.tests
     assert recipe.sample
     _sweep(state.folder)
-    instructions, dropped, state.counts["instructions"] = prepare(recipe)
+    instructions, dropped, state.counts["instructions"] = prepare(recipe, state.folder / "instructions")
     size = recipe.shard_size
     parts = [instructions.select(range(i, min(i + size, len(instructions)))) for i in range(0, len(instructions), size)]
     limits = Limits(recipe.judge.seconds, recipe.judge.total_seconds, recipe.judge.memory_mb, recipe.judge.output_bytes)
@@ -48,26 +48,55 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any]]:
     with Sandbox(limits, recipe.judge.workers) as sandbox:
         made_tests, generator, used = shards.make_tests(state, parts, sandbox, writers)
         state.counts["tests"] = {**counts.count_tests(made_tests.shards, recipe.tests.consistency), "usage": used}
+        if not any(any(shard["kept"]) for shard in made_tests.shards):
+            why = ", ".join(f"{reason} {n}" for reason, n in state.counts["tests"]["dropped"].items())
+            nothing = f"no tests: of {state.counts['tests']['in']} responses none is usable ({why})"
+            if recipe.methods:
+                raise UserError(f"{nothing}; look at what {generator} wrote, in {state.folder / 'tests'}")
+            say(f"warning: {nothing}; nothing can be judged")
         samples, judged, policy = shards.sample_and_judge(state, parts, made_tests, sandbox, writers)
         writers.close()
         state.counts["sample"] = counts.count_samples(samples.shards, len(instructions))
         all_samples, judgements = concatenate_datasets(samples.shards), concatenate_datasets(judged.shards)
         state.counts["judge"] = counts.count_judgements(judgements)
-        caps = (recipe.prefer.max_chosen, recipe.prefer.max_rejected, recipe.prefer.max_pairs)
         batches = [t.args.get("per_device_train_batch_size", 8) for t in recipe.train.values() if t.method == "kto"]
-        settings = (*caps, recipe.seed, max(batches, default=8))
-        key = stages.fingerprint("prefer", stages.code_version(prefer), settings, judged.keys)
+        largest = max(batches, default=8)
+        key = stages.fingerprint(
+            "prefer", stages.code_version(prefer), recipe.prefer.model_dump(), recipe.seed, largest, judged.keys
+        )
         with state.timed("prefer"):
-            views, chosen = prefer.prefer(all_samples, judgements, *settings, fingerprint=key)
+            views, chosen = prefer.prefer(all_samples, judgements, recipe.prefer, recipe.seed, largest, key)
         labelled = state.counts["judge"]["out"]
         state.counts["prefer"] = {"in": labelled, "out": len(views["kto"]), **chosen}
-        if nothing := _nothing(state.counts["judge"], chosen):
-            if recipe.methods:
-                raise UserError(nothing)
-            say(f"warning: {nothing}; the evidence is published without")
+        nothing = _nothing(state.counts["judge"], chosen)
+        if nothing:
             views = {}
+        where = recipe.instructions
+        prompts = {row["id"]: sample.to_messages(row, where.prompt, where.system) for row in instructions}
+        known = {k: v for shard in made_tests.shards for k, v in tests.kept_tests(list(shard)).items()}
+        if recipe.tests.consistency != "consensus" and known:
+            views["grpo"] = prefer.with_tests(prompts, known)
+        if recipe.dstc:
+            parts_of = (recipe.dstc.model_dump(), prompts, made_tests.keys, stages.code_version(dstc, prefer, extract))
+            with state.timed("dstc"):
+                own, found = dstc.dstc(
+                    *(all_samples, judgements, known, recipe.dstc, prompts, recipe.seed, largest),
+                    fingerprint=stages.fingerprint("dstc", key, parts_of),
+                )
+            state.counts["dstc"] = {"in": found["instructions"], "out": found["pairs"], **found}
+            views |= own
+        for method in recipe.methods:
+            entry = recipe.train[method]
+            config = entry.config or entry.method
+            if entry.dataset is None and not len(views.get(config, ())):
+                fewer = state.counts.get("dstc", {}).get("dropped") if config.startswith("dstc") else None
+                raise UserError(
+                    nothing if nothing and not fewer else f"`{method}` has no rows to train on in `{config}`: {fewer}"
+                )
+        if nothing:
+            say(f"warning: {nothing}; the evidence is published without")
         pair_quality = {}
-        if recipe.truth and views:
+        if recipe.truth and not nothing:
             with state.timed("truth"):
                 truth = labels_check.load_truth(recipe, recipe.truth)
                 checking = stages.code_version(labels_check, plum_hub.sandbox)
@@ -97,6 +126,7 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any]]:
         "consistency": {
             "reference": "those of responses whose own solution passes them",
             "consensus": "those that the samples' best consensus set passes (CodeT, arXiv 2207.10397)",
+            "none": "all of them, right or wrong",
         }[recipe.tests.consistency],
         "pair_quality": pair_quality,
     }

@@ -17,6 +17,7 @@ from plum_hub.errors import UserError
 from plum_hub.generate.names import EngineName, parse, pin
 from plum_hub.recipe import Recipe
 from plum_hub.stages import sample, tests
+from plum_hub.stages.quality import TRIVIAL
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,11 +48,11 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             raise UserError(f"{error}; the recipe's first run makes it, so there is nothing to count yet") from None
         rows, count, dropped = prepared.rows, len(prepared.rows), prepared.counts["dropped"]
         if not recipe.tests.import_:
-            prompts = [tests.prompt(text) for text in _some(rows)["instruction"]]
+            prompts = [tests.prompt(row, recipe.tests) for row in _some(rows)]
             written = recipe.tests.max_new_tokens
             name = _name(recipe, recipe.generator)
             steps.append(_step("tests", name, prompts, count, recipe.tests.responses, written))
-        if not recipe.sample.import_:
+        if not recipe.sample.import_ and not recipe.sample.from_tests:
             where = recipe.instructions
             asked = [sample.to_messages(row, where.prompt, where.system) for row in _some(rows)]
             prompts = ["\n".join(message["content"] for message in messages) for messages in asked]
@@ -60,6 +61,12 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         for step in steps:
             texts = step["completion_tokens_at_most"] + step["prompt_tokens"] * step["n"]
             disk += texts * CHARACTERS * COPIES
+    rounds = 1 if recipe.online.instructions == "fresh" else recipe.rounds  # fresh parts are together one whole
+    for step in steps:
+        if step["stage"] == "sample" or (recipe.sample and recipe.sample.from_tests):  # tests are made once
+            for key in ("requests", "prompt_tokens", "completion_tokens_at_most", "cost_usd_at_most"):
+                step[key] *= rounds
+            disk += 0 if rounds == 1 else step["completion_tokens_at_most"] * CHARACTERS * COPIES
     weights = _weights(recipe)
     for method in recipe.methods:
         # Its own weights twice (checkpoint and copy for the upload), and a resumable state: weights and two moments.
@@ -68,12 +75,18 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "instructions": count,
         "dropped": dropped,
         "steps": steps,
-        "programs": count
-        * ((recipe.tests.responses if recipe.tests else 0) + (recipe.sample.n if recipe.sample else 0)),
+        "programs_at_most": count * (_checks(recipe) + rounds * (recipe.sample.n if recipe.sample else 0)),
         "cost_usd_at_most": round(sum(step["cost_usd_at_most"] for step in steps), 2),
-        "trainings": list(recipe.methods),
+        "trainings": list(recipe.methods) * recipe.rounds,
         "disk_bytes_at_most": disk,
     }
+
+
+def _checks(recipe: Recipe) -> int:
+    """Programs run to examine the tests of one instruction: each reference, with other seeds, emptied, and mutated."""
+    if not recipe.tests or recipe.tests.format != "plum" or recipe.tests.consistency == "none":
+        return 0
+    return recipe.tests.responses * (1 + recipe.tests.reruns + len(TRIVIAL) + 1 + recipe.tests.mutants + 1)
 
 
 def _some(rows: Dataset) -> Dataset:
@@ -97,7 +110,8 @@ def _step(stage: str, name: EngineName, prompts: list[str], count: int, n: int, 
     mean = sum(_lengths(name, prompts)) / max(1, len(prompts))
     prompt_tokens, completion_tokens = round(mean * count), count * n * written
     prices = [float(name.options.get(key, 0)) for key in ("input_price", "output_price")]
-    cost = (prompt_tokens * prices[0] + completion_tokens * prices[1]) / 1e6
+    # a server that does not know `n` is asked n times, and bills the prompt as often
+    cost = (prompt_tokens * n * prices[0] + completion_tokens * prices[1]) / 1e6
     return {
         "stage": stage,
         "engine": str(name),
@@ -167,6 +181,6 @@ def show(figures: dict[str, Any]) -> None:
                 f"{step['cost_usd_at_most']:,.2f}",
             )
         console.print(table)
-    say(f"programs to run in the sandbox: {figures['programs']:,}, each against its tests")
+    say(f"programs to run in the sandbox: at most {figures['programs_at_most']:,}, each against its tests")
     say(f"trainings: {', '.join(figures['trainings']) or 'none'}")
     say(f"disk: at most {figures['disk_bytes_at_most'] / 1e9:,.2f} GB")

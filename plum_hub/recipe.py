@@ -2,7 +2,8 @@
 
     recipe = load(Path("recipes/quickstart.yaml"), overrides=["seed=1"])
 
-The file is the only source of settings. Unknown keys are errors that name the line and the nearest known key;
+The file is the only source of settings; `extends: other.yaml` takes another one's (by a path relative to the file) and
+changes what it names, section by section. Unknown keys are errors that name the line and the nearest known key;
 `{seed}`, `{name}`, `{namespace}` and `{tag}` in any string are filled in once, here. Nothing in this module needs a
 network or a heavy import; `check_trainer_args` alone imports TRL, because TRL owns those names.
 
@@ -52,6 +53,31 @@ class Rows(Section):
         return self
 
 
+def _with_model(engine: str, model: str) -> str:
+    """`vllm?tensor_parallel_size=2` and a model as a whole engine string."""
+    kind, question, options = engine.partition("?")
+    return f"{kind}:{model}{question}{options}"
+
+
+def _check_engine(engine: str) -> None:
+    from plum_hub.generate.names import parse
+
+    try:
+        parse(engine)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_prompt(key: str, prompt: str) -> None:
+    """A prompt asks about the instruction, and names nothing in braces that nearly is one of our names."""
+    names = ("instruction", "entry_point")
+    for word in re.findall(r"\{(\w+)\}", prompt):
+        if word not in names and (near := difflib.get_close_matches(word, names, n=1, cutoff=0.6)):
+            raise ValueError(f"`{key}` has no `{{{word}}}` to fill in; did you mean `{{{near[0]}}}`?")
+    if "{instruction}" not in prompt:
+        raise ValueError(f"`{key}` does not say where the instruction goes: put `{{instruction}}` into it")
+
+
 class Instructions(Rows):
     """The instruction set: a well-known one by name, or `any`.
 
@@ -61,7 +87,7 @@ class Instructions(Rows):
 
     source: Literal["oss-instruct", "evol-instruct-code", "sharegpt", "self-oss-instruct", "any"] = "any"
     columns: dict[Literal["id", "instruction", "entry_point", "language"], str] = {}
-    part: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None  # `2/3`: the second third of the rows
+    part: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None  # `2/3`: every third, from the second
     prompt: str = "{instruction}"  # the user message; may also name {entry_point}
     system: str | None = None
     clean: bool | None = None  # default: yes for a named source
@@ -81,6 +107,7 @@ class Instructions(Rows):
 
     @model_validator(mode="after")
     def _cleaning(self) -> Instructions:
+        _check_prompt("prompt", self.prompt)
         if self.part and int(self.part.partition("/")[0]) > int(self.part.partition("/")[2]):
             raise ValueError(f"`part: {self.part}`: there is no such part; 2/3 is the second of three")
         for key in ("max_chars", "near_duplicates", "decontaminate"):
@@ -117,8 +144,8 @@ class Tests(Section):
     top_up: tuple[str, ...] = ()  # engines asked, one after the other, where an instruction has no usable test yet
     prompt: str | None = None  # what the generator is asked, with {instruction}, {entry_point}; default: the format's
     responses: Annotated[int, Field(ge=1)] = 3  # PLUM section 4.1: 3 an instruction, 6 for Evol-Instruct; caps imports
-    temperature: float = 1.0
-    max_new_tokens: int = 1024
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    max_new_tokens: Annotated[int, Field(ge=1)] = 1024
     format: Literal["plum", "assertions", "dstc"] = "plum"
     consistency: Literal["reference", "consensus", "none"] = "reference"
     #: Bounds the sandbox's work: tests a response; with `assertions` an instruction, the most frequent first.
@@ -131,6 +158,11 @@ class Tests(Section):
     def _one_source(self) -> Tests:
         if (self.import_ is None) == (self.generator is None):
             raise ValueError("give either `generator: hf:org/model@tag` or `import:`, and not both")
+        for engine in (*filter(None, [self.generator]), *self.top_up):
+            if engine != "self":
+                _check_engine(engine)
+        if self.prompt is not None:
+            _check_prompt("prompt", self.prompt)
         if self.format == "assertions" and self.consistency == "reference":
             raise ValueError("bare assertions come without a reference solution: set `consistency: consensus`")
         if self.format == "dstc" and self.consistency == "reference":
@@ -157,6 +189,14 @@ class Sample(Section):
     continuation: bool = False  # the text continues the instruction, which is code (HumanEval's base-model format)
     stop: tuple[str, ...] = ()  # a continuation is cut at the first of these
 
+    @model_validator(mode="after")
+    def _fits(self) -> Sample:
+        if self.stop and not self.continuation:
+            raise ValueError("`stop` cuts a continuation: set `continuation: true` as well, or leave it out")
+        if self.import_ is None:
+            _check_engine(self.engine if ":" in self.engine.partition("?")[0] else _with_model(self.engine, "org/name"))
+        return self
+
 
 class Judge(Section):
     """Stage 3: static check, then every kept test in the sandbox."""
@@ -172,8 +212,8 @@ class Judge(Section):
 class Prefer(Section):
     """Stage 4: caps an instruction; `null` keeps all (PLUM: KTO on all rows, DPO on a balanced sub-sample).
 
-    `pairs`, for DPO: `matched` takes as many as the smaller side has samples, each sample once; `all` takes every chosen
-    one with every rejected one. `negatives`: `failing` are programs that run and fail a test (PLUM section 3);
+    `pairs`, for DPO: `matched` takes as many as the smaller side has samples, each sample once; `all` takes each chosen
+    one with each rejected one. `negatives`: `failing` are programs that run and fail a test (PLUM section 3);
     `unrunnable` those that PLUM leaves out (syntax, static check, do not load), for the ablation of its Figure 3.
     """
 
@@ -282,19 +322,25 @@ class Recipe(Section):
                 )
         if self.instructions and not (self.tests and self.sample):
             raise ValueError("a recipe with `instructions` needs `tests` and `sample` as well")
+        written = self.sample and not self.sample.import_ and not self.sample.from_tests
+        own = written and self.sample and ":" not in self.sample.engine.partition("?")[0]
         if self.sample and self.sample.from_tests and not (self.tests and self.tests.format == "dstc"):
             raise ValueError("`sample.from_tests` needs `tests.format: dstc`, whose answers hold programs as well")
         if self.dstc and not self.sample:
             raise ValueError("`dstc` needs `instructions`, `tests` and `sample`")
         if self.dstc and not self.dstc.minimax and not (self.sample and self.sample.from_tests):
-            raise ValueError("`dstc.minimax: false` compares answers with their own tests: set `sample.from_tests: true`")
+            raise ValueError(
+                "`dstc.minimax: false` compares answers with their own tests: set `sample.from_tests: true`"
+            )
         if self.rounds > 1:
+            if self.sample and not own and not self.sample.from_tests:
+                raise ValueError("`rounds` needs samples of the policy itself: `sample.engine: hf` or `vllm`")
             if not (self.instructions and self.policy and len(self.methods) == 1):
-                raise ValueError("`rounds` needs `instructions`, `policy` and one of `methods`: it makes the next policy")
+                raise ValueError(
+                    "`rounds` needs `instructions`, `policy` and one of `methods`: it makes the next policy"
+                )
             if self.online.stop_on and self.online.stop_on not in self.evaluate.benches:
                 raise ValueError(f"`online.stop_on: {self.online.stop_on}` is not one of `evaluate.benches`")
-        written = self.sample and not self.sample.import_ and not self.sample.from_tests
-        own = written and self.sample and ":" not in self.sample.engine.partition("?")[0]
         if own and not self.policy:
             raise ValueError("`policy: org/model@tag` is missing: it writes the samples")
         if self.tests and self.tests.generator == "self" and not self.policy:
@@ -341,8 +387,8 @@ class Recipe(Section):
     def sampler(self) -> str:
         """The engine string that writes the samples."""
         assert self.sample
-        kind, question, options = self.sample.engine.partition("?")
-        return self.sample.engine if ":" in kind else f"{kind}:{self.policy}{question}{options}"
+        engine = self.sample.engine
+        return engine if ":" in engine.partition("?")[0] else _with_model(engine, self.policy or "")
 
     @property
     def generator(self) -> str:
@@ -396,9 +442,23 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     Raises:
         UserError: one line that names the file's line, what is wrong and the nearest known key.
     """
+    data, root = _read(path)
+    for override in overrides or []:
+        _override(data, override)
+    data = _fill(data, data)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_explain(path, root, error)) from None
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], yaml.Node | None]:
+    """A file's settings over those of the file it extends, and the tree of its own for finding lines."""
     if not path.is_file():
         others = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise UserError(f"recipe {path} does not exist{_nearest(str(path), others)}")
+    if path.resolve() in above:
+        raise UserError(f"{path}: `extends` goes round in a circle")
     try:
         text = path.read_text(encoding="utf-8")
         data = _plain(yaml.load(text, Loader=_Loader))
@@ -415,13 +475,22 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise UserError(f"{path} cannot be read as a recipe: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values")
-    for override in overrides or []:
-        _override(data, override)
-    data = _fill(data, data)
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise UserError(_explain(path, root, error)) from None
+    parent = data.pop("extends", None)
+    if parent is not None:
+        if not isinstance(parent, str):
+            raise UserError(f"{path}: `extends` is the path of another recipe")
+        data = _over(_read(path.parent / parent, (*above, path.resolve()))[0], data)
+    return data, root
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`: sections key by key, anything else as a whole; null is back to the default."""
+    merged = {key: value for key, value in below.items() if above.get(key, "") is not None}
+    for key, value in above.items():
+        if value is not None:
+            mine = merged.get(key)
+            merged[key] = _over(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+    return merged
 
 
 class _Loader(yaml.SafeLoader):

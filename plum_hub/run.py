@@ -6,7 +6,7 @@
 
 Everything made lies under `runs/<name>/`, in files whose names say what they hold (`stages.map_shard`). A run that was
 killed and is started again finds its finished shards, checkpoints and scores, and goes on with the next one.
-One process works on a run at a time. Not covered yet: online rounds.
+One process works on a run at a time. With `rounds` the loop goes round: see `plum_hub.online`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from plum_hub import stages
+from plum_hub import online, stages
 from plum_hub.errors import UserError
 from plum_hub.evaluate.statistics import Score, paired_difference
-from plum_hub.hub.publish import Published, check_target
+from plum_hub.hub.publish import Published, check_target, tag_again
 from plum_hub.names import RepoType, split_revision
+from plum_hub.online import round_recipes
 from plum_hub.progress import console, say
 from plum_hub.recipe import Recipe, dump
 
@@ -42,7 +43,14 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list)
-    shares: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # checkpoint -> metric -> per task
+    shares: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # checkpoint -> `Score.key` -> per task
+    number: int = 0  # of the online round; 0: the only one
+    history: list[dict[str, Any]] = field(default_factory=list)  # a row each round, for the cards
+
+    @property
+    def recipe_file(self) -> Path:
+        """Where the recipe lies that this run, or this round of it, follows."""
+        return self.folder / (f"recipe-round{self.number}.yaml" if self.number else "recipe.yaml")
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -58,52 +66,110 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
     Raises:
         UserError: the user's mistake; nothing is half-published, and a later run goes on from here.
     """
-    from plum_hub.data import make_dataset
-    from plum_hub.hub.cards import publish_dataset
-
     folder = runs / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         _take(lock, folder)
-        state = Run(recipe, folder, lock)
-        _check_tags(state)
+        whole = Run(recipe, folder, lock)
+        made = round_recipes(recipe)
+        rounds = [replace(whole, recipe=r, number=n if len(made) > 1 else 0, counts={}) for n, r in enumerate(made, 1)]
+        for state in rounds:
+            _check_tags(state)
         (folder / "recipe.yaml").write_text(dump(recipe))
-        if recipe.nano:
-            with state.timed("nano"):
-                _publish_nano(recipe)
-        checkpoints = []
-        if recipe.seed_policy:
-            checkpoints.append(_make_checkpoint(state, "seed_policy"))
-        elif recipe.policy and recipe.methods:
-            from plum_hub.names import resolve
-
-            _evaluate(state, recipe.policy, recipe.policy, resolve(recipe.policy, "model")[1])
-
-        dataset: Published | None = None
-        pair_quality: dict[str, Any] = {}
-        if recipe.instructions:
-            views, facts = make_dataset(state)
-            pair_quality = facts["pair_quality"]
-            with state.timed("publish"):
-                _intend(state, "dataset")
-                dataset = publish_dataset(recipe, views, facts)
-            say(f"published {dataset.repo}@{dataset.tag} ({dataset.commit[:8]})")
-
-        checkpoints += [_make_checkpoint(state, method) for method in recipe.methods]
+        if len(made) == 1:
+            results = [_run_once(rounds[0])]
+        else:
+            final = replace(whole, recipe=recipe.model_copy(update={"seed_policy": None}))  # that is round 1's
+            _check_tags(final)
+            results = _run_rounds(final, rounds)
 
     differences = {}
-    for method in recipe.methods:
-        checkpoint = f"{recipe.model_repo(method)}@{recipe.tag}"
-        found = _differences(state, checkpoint)
-        differences[checkpoint] = {m: {"value": value, "ci95": list(ci)} for m, (value, ci) in found.items()}
+    for checkpoint in (f"{made['repo']}@{made['tag']}" for result in results for made in result["checkpoints"]):
+        if checkpoint != recipe.policy:
+            found = _differences(whole, checkpoint)
+            differences[checkpoint] = {m: {"value": value, "ci95": list(ci)} for m, (value, ci) in found.items()}
+    last = results[online.best(whole.history, recipe.online.stop_on) - 1] if whole.history else results[-1]
     return {
-        "dataset": asdict(dataset) if dataset else None,
-        "checkpoints": checkpoints,
-        "scores": [score.as_json() for score in state.scores],
+        "dataset": last["dataset"],
+        "checkpoints": [made for result in results for made in result["checkpoints"]],
+        "scores": [score.as_json() for score in whole.scores],
         "differences": differences,
-        **({"pair_quality": pair_quality} if pair_quality else {}),
+        **({"pair_quality": last["pair_quality"]} if last["pair_quality"] else {}),
+        **({"rounds": whole.history} if whole.history else {}),
+        "counts": last["counts"],
+        "seconds": whole.seconds,
+    }
+
+
+def _run_rounds(whole: Run, rounds: list[Run]) -> list[dict[str, Any]]:
+    """The rounds one after the other, until the figure that counts rises no more; the recipe's tag goes to the best."""
+    stop_on, results = whole.recipe.online.stop_on, []
+    for state in rounds:
+        say(f"round {state.number} of at most {len(rounds)}: samples from {state.recipe.policy}")
+        results.append(_run_once(state))
+        if not online.rises(whole.history, stop_on):
+            say(f"round {state.number} did not raise {stop_on}: the rounds end here")
+            break
+    chosen = online.best(whole.history, stop_on)
+    result = results[chosen - 1]
+    published: list[tuple[str, RepoType, dict[str, str]]] = [("dataset", "dataset", result["dataset"])]
+    published += [(made["method"], "model", made) for made in result["checkpoints"] if made["method"] != "seed_policy"]
+    for what, repo_type, made in published:
+        _intend(whole, what)
+        tag_again(made["repo"], made["commit"], whole.recipe.tag, repo_type)
+    say(f"{whole.recipe.tag} is round {chosen}")
+    return results
+
+
+def _run_once(state: Run) -> dict[str, Any]:
+    """One pass through the loop."""
+    from plum_hub.data import make_dataset
+    from plum_hub.hub.cards import publish_dataset
+
+    recipe = state.recipe
+    if state.number:
+        state.recipe_file.write_text(dump(recipe))
+    if recipe.nano:
+        with state.timed("nano"):
+            _publish_nano(recipe)
+    checkpoints = []
+    if recipe.seed_policy:
+        checkpoints.append(_make_checkpoint(state, "seed_policy"))
+    elif recipe.policy and recipe.methods and recipe.policy not in state.shares:
+        from plum_hub.names import resolve
+
+        _evaluate(state, recipe.policy, recipe.policy, resolve(recipe.policy, "model")[1])
+
+    dataset: Published | None = None
+    pair_quality: dict[str, Any] = {}
+    if recipe.instructions:
+        views, facts = make_dataset(state)
+        pair_quality = facts["pair_quality"]
+        if state.number:
+            state.history.append(_row(state))
+        with state.timed("publish"):
+            _intend(state, "dataset")
+            dataset = publish_dataset(recipe, views, facts, state.history)
+        say(str(dataset))
+    checkpoints += [_make_checkpoint(state, method) for method in recipe.methods]
+    return {
+        "dataset": dataset.as_json() if dataset else None,
+        "checkpoints": checkpoints,
+        "pair_quality": pair_quality,
         "counts": state.counts,
-        "seconds": state.seconds,
+    }
+
+
+def _row(state: Run) -> dict[str, Any]:
+    """What the cards say of a round, before it is trained."""
+    counts = state.counts["prefer"]
+    return {
+        "round": state.number,
+        "tag": state.recipe.tag,
+        "policy": state.recipe.policy,
+        **{key: counts[key] for key in ("instructions", "chosen", "rejected", "pairs")},
+        "before": {s.key: s.value for s in state.scores if s.checkpoint == state.recipe.policy},
+        "scores": {},
     }
 
 
@@ -118,7 +184,7 @@ def _take(lock: IO[str], folder: Path) -> None:
 
 
 def _checkpoint(state: Run, name: str) -> Path:
-    return state.folder / "checkpoints" / name
+    return state.folder / "checkpoints" / (f"{name}-round{state.number}" if state.number else name)
 
 
 def _check_tags(state: Run) -> None:
@@ -163,7 +229,7 @@ def _publish_nano(recipe: Recipe) -> None:
 
     assert recipe.nano
     for published in publish_nano(recipe.nano.tasks, recipe.nano.init, recipe.seed, recipe.private):
-        say(f"published {published.repo}@{published.tag} ({published.commit[:8]})")
+        say(str(published))
 
 
 def _make_checkpoint(state: Run, name: str) -> dict[str, str]:
@@ -177,11 +243,13 @@ def _make_checkpoint(state: Run, name: str) -> dict[str, str]:
     scores = _evaluate(state, folder, target, record["fingerprint"])
     before = [score for score in state.scores if score.checkpoint == recipe.policy != target]
     differences = _differences(state, target) if before else {}
+    if state.number and name != "seed_policy":
+        state.history[-1]["scores"] = {score.key: score.value for score in scores}
     with state.timed("publish"):
         _intend(state, name)
-        published = publish_checkpoint(recipe, name, folder, record, scores, before, differences)
-    say(f"published {published.repo}@{published.tag} ({published.commit[:8]})")
-    return {"method": name, **asdict(published)}
+        published = publish_checkpoint(recipe, name, folder, record, scores, before, differences, state.history)
+    say(str(published))
+    return {"method": name, **published.as_json()}
 
 
 def _train(state: Run, name: str) -> dict[str, Any]:
@@ -202,7 +270,8 @@ def _train(state: Run, name: str) -> dict[str, Any]:
     if torch.cuda.device_count() > 1:
         command = [sys.executable, "-m", "accelerate.commands.launch", "-m", "plum_hub.train"]
     output.parent.mkdir(parents=True, exist_ok=True)
-    command += [str(state.folder / "recipe.yaml"), "--entry", name, "--runs", str(state.folder.parent), "--no-push"]
+    command += [str(state.recipe_file), "--entry", name, "--runs", str(state.folder.parent), "--no-push"]
+    command += ["--output", str(output)]
     with state.timed(f"train_{name}"):
         code = subprocess.run(
             command,
@@ -246,7 +315,7 @@ def _evaluate(state: Run, model: Path | str, checkpoint: str, digest: str) -> li
                 os.replace(part, kept)
             stored = json.loads(kept.read_text())
         scores = [Score(**{**s, "ci95": tuple(s["ci95"])}) for s in stored["scores"]]
-        state.shares[checkpoint] = stored["shares"]
+        state.shares.setdefault(checkpoint, {}).update({f"{bench} {m}": s for m, s in stored["shares"].items()})
         state.scores += scores
         made += scores
         for score in scores:
@@ -256,7 +325,7 @@ def _evaluate(state: Run, model: Path | str, checkpoint: str, digest: str) -> li
 
 
 def _differences(state: Run, checkpoint: str) -> dict[str, tuple[float, tuple[float, float]]]:
-    """Paired differences of a checkpoint to the policy it started from, by metric."""
+    """Paired differences of a checkpoint to the policy it started from, by `Score.key`."""
     before = state.shares.get(state.recipe.policy or "", {})
     after = state.shares.get(checkpoint, {})
     return {metric: paired_difference(before[metric], after[metric]) for metric in after if metric in before}
@@ -269,7 +338,7 @@ def summary(result: dict[str, Any]) -> None:
     if result["scores"]:
         table = Table("checkpoint", "benchmark, metric", "% (95 % interval)", "against the policy, paired")
         for score in result["scores"]:
-            difference = result["differences"].get(score["checkpoint"], {}).get(score["metric"])
+            difference = result["differences"].get(score["checkpoint"], {}).get(f"{score['bench']} {score['metric']}")
             table.add_row(
                 score["checkpoint"],
                 f"{score['bench']} {score['metric']}",
@@ -283,6 +352,10 @@ def summary(result: dict[str, Any]) -> None:
             shares = [q[name] for name in ("chosen_right", "rejected_right", "ordered")]
             table.add_row(rule, *("none" if share is None else f"{share} %" for share in shares), str(q["pairs"]))
         console.print(table)
+    for row in result.get("rounds", ()):
+        figures = ", ".join(f"{key} {row['before'].get(key)} -> {value}" for key, value in row["scores"].items())
+        rows = f"{row['chosen']} chosen, {row['rejected']} rejected of {row['instructions']} instructions"
+        say(f"round {row['round']}: {rows}; {figures}")
     for stage, counts in result["counts"].items():
         dropped = ", ".join(f"{reason} {n}" for reason, n in counts["dropped"].items()) or "none"
         say(f"{stage}: {counts['in']} in, {counts['out']} out; dropped: {dropped}")

@@ -27,7 +27,7 @@ from plum_hub.generate.names import EngineName, pin
 from plum_hub.instructions import load_texts
 from plum_hub.progress import Advance, bars
 from plum_hub.sandbox import Sandbox
-from plum_hub.stages import extract, judge, quality, responses, sample, tests
+from plum_hub.stages import dstc_prompt, extract, judge, parts, quality, responses, sample, tests
 
 if TYPE_CHECKING:
     from plum_hub.generate import Engine
@@ -97,29 +97,60 @@ def behind() -> Iterator[Callable[..., Future[Any]]]:
 def make_tests(
     state: Run, shards: list[Dataset], sandbox: Sandbox, writers: Writers
 ) -> tuple[Made, str, dict[str, int]]:
-    """Stage 1.
+    """Stage 1; where `tests.top_up` names further engines, each is asked for what has no usable test yet.
 
     Returns:
         The shards of `plum_hub.stages.tests.FEATURES`, who wrote them, and with how many tokens.
     """
+    source = state.recipe.tests
+    assert source
+    name = None if source.import_ else pin(state.recipe.generator)
+    made, who, used = _tests_by(state, shards, sandbox, writers, name, 0)
+    for more, engine in enumerate(source.top_up, 1):
+        known = [set(tests.kept_tests(list(shard))) for shard in made.shards]
+        places = [
+            [i for i, name in enumerate(s["id"]) if name not in has] for s, has in zip(shards, known, strict=True)
+        ]
+        wanting = [k for k, missing in enumerate(places) if missing]
+        if not wanting:
+            break
+        some = [shards[k].select(places[k]) for k in wanting]
+        first = more * source.responses
+        added, other, tokens = _tests_by(state, some, sandbox, writers, pin(engine), first)
+        for k, shard, key in zip(wanting, added.shards, added.keys, strict=True):
+            made.shards[k] = concatenate_datasets([made.shards[k], shard])
+            made.keys[k] = stages.fingerprint(made.keys[k], key)
+        who = f"{who}, topped up by {other}"
+        used = {key: used.get(key, 0) + value for key, value in tokens.items()}
+    return made, who, used
+
+
+def _tests_by(
+    state: Run, shards: list[Dataset], sandbox: Sandbox, writers: Writers, name: EngineName | None, first: int
+) -> tuple[Made, str, dict[str, int]]:
+    """`make_tests` by one engine, or by nobody where the texts are imported; responses are numbered from `first`."""
     recipe = state.recipe
     source = recipe.tests
     assert source
-    name = None if source.import_ else pin(recipe.generator)
-    texts, writer, revision = _origin(recipe, source.import_, name, shards, source.responses)
-    code = stages.code_version(stages, outcomes, tests, quality, extract, plum_hub.sandbox)
-    settings = (source.model_dump(mode="json", exclude={"import_"}), recipe.judge.model_dump(exclude={"workers"}))
+    texts, writer, revision = _origin(recipe, None if name else source.import_, name, shards, source.responses)
+    code = stages.code_version(stages, outcomes, tests, dstc_prompt, quality, extract, parts, plum_hub.sandbox)
+    # the prompt is in the key of the responses, and who else is asked later changes nothing here
+    shaping = source.model_dump(mode="json", exclude={"import_", "generator", "prompt", "top_up"})
+    settings = (shaping, first, recipe.judge.model_dump(exclude={"workers"}))
     sampling = Sampling(source.responses, source.temperature, max_new_tokens=source.max_new_tokens)
     keys, checked, written_all = list[str](), list[Future[Dataset]](), list[Dataset]()
     total = sum(len(shard) for shard in shards) * source.responses
-    seeds = range(1, 1 + min(OTHERS, source.reruns)) if source.format == "plum" else ()
+    examined = source.format == "plum" and source.consistency != "none"
+    seeds = range(1, 1 + min(OTHERS, source.reruns)) if examined else ()
     with ExitStack() as opened, bars({"writing tests": total, "checking tests": total}) as advance, behind() as later:
         others = [
             opened.enter_context(Sandbox(sandbox.limits, sandbox.workers, sandbox.unsafe, hash_seed=seed))
             for seed in seeds
         ]
         for k, shard in enumerate(shards):
-            asked = [[{"role": "user", "content": tests.prompt(text)}] for text in shard["instruction"]]
+            asked: list[list[Message]] = [
+                [{"role": "user", "content": tests.prompt(row, source, recipe.seed)}] for row in shard
+            ]
             own = imported(texts, shard["id"])
             seed = _seed(recipe.seed, "tests", k)
             parent = stages.rows_fingerprint(shard)
@@ -142,6 +173,7 @@ def make_tests(
                     "settings": source,
                     "sandbox": sandbox,
                     "others": others,
+                    "first": first,
                 }
                 path = state.folder / "tests" / f"{k:05d}-{keys[k]}.arrow"
                 with state.timed("tests"):
@@ -173,20 +205,30 @@ def sample_and_judge(
     assert where
     assert recipe.tests
     consistency = recipe.tests.consistency
-    name = None if source.import_ else pin(recipe.sampler)
-    texts, policy, revision = _origin(recipe, source.import_, name, shards, source.n)
+    if source.from_tests:  # written in stage 1, with the tests
+        writer = recipe.tests
+        name, n = None, writer.responses
+        texts: dict[str, list[str]] = {}
+        policy, revision = (made_tests.shards[0][0][key] for key in ("generator", "generator_revision"))
+        wrote = Sampling(n, writer.temperature, max_new_tokens=writer.max_new_tokens)
+    else:
+        name, n = None if source.import_ else pin(recipe.sampler), source.n
+        texts, policy, revision = _origin(recipe, source.import_, name, shards, n)
+        wrote = Sampling(
+            *(n, source.temperature, source.top_p, source.top_k, source.max_new_tokens, source.batch_size),
+            stop=source.stop,
+        )
     code = stages.code_version(stages, sample, extract)
     judging = (stages.code_version(stages, outcomes, judge, plum_hub.sandbox), _version("mypy"), sys.version_info[:3])
     rules = checks.model_dump(mode="json", exclude={"workers"})
-    sampling = Sampling(
-        source.n, source.temperature, source.top_p, source.top_k, source.max_new_tokens, source.batch_size
-    )
     settings = source.model_dump(mode="json", exclude={"import_", "engine"})
     samples, judged, judge_keys = Made([], []), list[Future[Dataset]](), list[str]()
-    total = sum(len(shard) for shard in shards) * source.n
+    total = sum(len(shard) for shard in shards) * n
     with bars({"sample": total, "judge": total}) as advance, behind() as later:
         for k, shard in enumerate(shards):
             own = imported(texts, shard["id"])
+            if source.from_tests:
+                own = sample.from_tests(list(made_tests.shards[k]), shard["id"])
             seed = _seed(recipe.seed, "sample", k)
             parent = stages.rows_fingerprint(shard)
             asking = (where.prompt, where.system)
@@ -197,16 +239,16 @@ def sample_and_judge(
             if name and not stages.finished(path):
                 asked = [sample.to_messages(row, *asking) for row in shard]
                 with state.timed("sample"):
-                    own = writers.write(name, asked, sampling, seed, advance["sample"])
+                    own = writers.write(name, asked, wrote, seed, advance["sample"])
             else:
-                advance["sample"](len(shard) * source.n)
+                advance["sample"](len(shard) * n)
             record = {
                 "policy": policy,
                 "policy_revision": revision,
-                "temperature": source.temperature,
-                "top_p": source.top_p,
-                "top_k": source.top_k,
-                "max_new_tokens": source.max_new_tokens,
+                "temperature": wrote.temperature,
+                "top_p": wrote.top_p,
+                "top_k": wrote.top_k,
+                "max_new_tokens": wrote.max_new_tokens,
                 "seed": seed,
             }
             kwargs = {

@@ -3,135 +3,58 @@
     accelerate launch -m plum_hub.train recipes/quickstart.yaml --entry kto      # and push it
     plum run recipes/quickstart.yaml                                             # the loop; calls this module
 
-An entry of the recipe's `train` section names the method (`kto`, `dpo`, `sft`), a dataset as `org/name@tag` and a base
-checkpoint; `args` are arguments of TRL's KTOConfig, DPOConfig or SFTConfig under TRL's own names. Dataset and base are
-resolved to commits first, and the commits are recorded in `training.json` beside the weights.
+An entry of the recipe's `train` section names the method (`kto`, `dpo`, `sft`, `grpo`), a dataset as `org/name@tag` and
+a base checkpoint; `args` are arguments of TRL's configuration class under TRL's own names. Dataset, base and reference
+are resolved to commits first, and the commits are recorded in `training.json` beside the weights.
 
 TRL defaults changed here, because they would surprise: bf16 only on a GPU; nothing is reported to a tracker unless
 `report_to` says so; KTO drops a last, smaller batch, which could hold one label only.
 
+Weights are float32 in training, with bf16 arithmetic on a GPU: at the papers' learning rates bf16 weights would lose
+the updates. What is saved has the base's own precision, so that a checkpoint is no larger than what it was made from.
+With `lora` only the adapter is float32; it is merged at the end, and what is saved is a whole model.
+
 A killed training goes on from the trainer's last whole checkpoint (`save_steps`) and ends with the same weights.
-Not covered yet: LoRA, other launch settings than accelerate's own, packing.
+Prompts that rows of a batch share are computed once: `plum_hub.shared_prompts`.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.metadata
 import json
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_hub.errors import UserError
 from plum_hub.recipe import Recipe, Train
+from plum_hub.train_data import kto_weights, load_rows
+from plum_hub.trainers import config_fields as config_fields  # for `recipe.check_trainer_args`
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 VERSIONS = ("accelerate", "torch", "transformers", "trl")
 RECORD = "training.json"  # written last: a folder that has it is a finished training
-VIEWS = {
-    "kto": ("prompt", "completion", "label"),
-    "dpo": ("prompt", "chosen", "rejected"),
-    "sft": ("prompt", "completion"),
-}
 
 
-def trl_classes(method: str) -> tuple[Any, Any]:
-    """TRL's trainer and configuration class for `kto`, `dpo` or `sft`."""
-    import trl
-
-    classes = {
-        "kto": (trl.KTOTrainer, trl.KTOConfig),
-        "dpo": (trl.DPOTrainer, trl.DPOConfig),
-        "sft": (trl.SFTTrainer, trl.SFTConfig),
-    }
-    return classes[method]
-
-
-def config_fields(method: str) -> dict[str, Any]:
-    """The arguments of TRL's configuration class for `method`, with their defaults."""
-    return {field.name: field.default for field in dataclasses.fields(trl_classes(method)[1]) if field.init}
-
-
-def kto_weights(labels: Iterable[bool]) -> dict[str, float]:
-    """KTO's loss weights from the label counts, so that both labels weigh the same in sum.
-
-    TRL's KTOTrainer advises desirable_weight x n_desirable : undesirable_weight x n_undesirable between 1 and 4/3; the
-    rarer label gets the larger weight.
-
-    Raises:
-        UserError: there is only one label.
-    """
-    labels = list(labels)
-    desirable = sum(labels)
-    undesirable = len(labels) - desirable
-    if not desirable or not undesirable:
-        raise UserError(
-            f"KTO needs both labels; the dataset has {desirable} desirable and {undesirable} undesirable rows"
-        )
-    if desirable < undesirable:
-        return {"desirable_weight": round(undesirable / desirable, 4), "undesirable_weight": 1.0}
-    return {"desirable_weight": 1.0, "undesirable_weight": round(desirable / undesirable, 4)}
-
-
-def load_rows(recipe: Recipe, entry: Train) -> tuple[Dataset, dict[str, Any]]:
-    """The rows an entry trains on, and where they came from (`dataset`, `tag`, `commit`, `config`, `rows`).
-
-    Raises:
-        UserError: dataset, config or column does not exist, or no rows.
-    """
-    from plum_hub.hub.pull import pull
-    from plum_hub.stages.prefer import is_kto_safe, kto_order
-
-    name = entry.dataset or f"{recipe.dataset_repo}@{recipe.tag}"
-    pulled = pull(name, entry.config or entry.method, entry.split)
-    rows = pulled.rows
-    missing = [column for column in VIEWS[entry.method] if column not in rows.column_names]
-    if missing:
-        raise UserError(
-            f"{name} ({pulled.config}): column `{missing[0]}` is missing; {entry.method} needs "
-            f"{', '.join(VIEWS[entry.method])}, and it has {', '.join(rows.column_names)}"
-        )
-    rows = rows.select_columns(list(VIEWS[entry.method]))
-    if entry.rows:
-        wanted = entry.rows
-        if wanted == "as-sft":
-            wanted = len(pull(f"{recipe.dataset_repo}@{recipe.tag}", "sft").rows)
-        rows = rows.shuffle(seed=recipe.seed).select(range(min(wanted, len(rows))))
-    if not len(rows):
-        raise UserError(f"{name} ({pulled.config}) has no rows to train on")
-    if entry.method == "kto":
-        batch = entry.args.get("per_device_train_batch_size", 8)
-        prompts, labels = [str(p) for p in rows["prompt"]], rows["label"][:]
-        if not is_kto_safe(prompts, labels, batch):  # published for other batches, or by somebody else
-            rows = rows.select(kto_order(prompts, labels, recipe.seed, batch)[0])
-    record = {
-        "dataset": pulled.repo,
-        "tag": pulled.tag,
-        "commit": pulled.commit,
-        "config": pulled.config,
-        "split": pulled.split,
-        "rows": len(rows),
-    }
-    return rows, record
-
-
-def plan(recipe: Recipe, name: str) -> tuple[Train, Dataset, dict[str, Any]]:
+def plan(recipe: Recipe, name: str, cache: Path | None = None) -> tuple[Train, Dataset, dict[str, Any]]:
     """What training the entry `name` (or `seed_policy`) would do: the entry, its rows, and the record's first half.
 
     The record holds all that shapes the weights, and a `fingerprint` of it.
 
+    Args:
+        cache: a folder that keeps what cleaning the recipe's instructions left, where the entry asks for them.
+
     Raises:
         UserError: something the recipe names does not exist or does not fit.
     """
-    from plum_hub import stages
+    from plum_hub import shared_prompts, stages, train_data, trainers
+    from plum_hub.generate import template
     from plum_hub.names import resolve, split_revision
     from plum_hub.stages import prefer
 
@@ -141,21 +64,30 @@ def plan(recipe: Recipe, name: str) -> tuple[Train, Dataset, dict[str, Any]]:
     base = entry.base or recipe.policy
     if base is None:
         raise UserError(f"train entry `{name}` names no `base`, and the recipe no `policy`")
-    repo, revision = resolve(base, "model")
-    rows, data = load_rows(recipe, entry)
+    trainers.check(name, entry)
+
+    def commit(checkpoint: str) -> dict[str, Any]:
+        repo, revision = resolve(checkpoint, "model")
+        return {"repo": repo, "tag": split_revision(checkpoint)[1], "commit": revision}
+
+    started = {"base": commit(base), **({"reference": commit(entry.reference)} if entry.reference else {})}
+    rows, data = load_rows(recipe, entry, cache)
     args = dict(entry.args)
     if entry.method == "kto" and not {"desirable_weight", "undesirable_weight"} & set(args):
         args |= kto_weights(rows["label"])
+    packages = VERSIONS if entry.lora is None else (*VERSIONS, "peft")
     record: dict[str, Any] = {
         "entry": name,
         "method": entry.method,
-        "base": {"repo": repo, "tag": split_revision(base)[1], "commit": revision},
+        **started,
         "data": data,
         "args": args,
+        **({"lora": entry.lora} if entry.lora is not None else {}),
         "seed": recipe.seed,
-        "versions": {package: importlib.metadata.version(package) for package in VERSIONS},
+        "versions": {package: importlib.metadata.version(package) for package in packages},
     }
-    record["fingerprint"] = stages.fingerprint(record, stages.code_version(sys.modules[__name__], prefer))
+    code = stages.code_version(sys.modules[__name__], train_data, trainers, shared_prompts, template, prefer)
+    record["fingerprint"] = stages.fingerprint(record, code)
     return entry, rows, record
 
 
@@ -167,14 +99,14 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
     Raises:
         UserError: something the recipe names does not exist or does not fit.
     """
-    entry, rows, record = plan(recipe, name)
+    entry, rows, record = plan(recipe, name, output.parent.parent / "instructions")
     if done := finished(output, record):
         return done
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from plum_hub import trainers
     from plum_hub.generate.hf import spare_threads
-    from plum_hub.progress import say
+    from plum_hub.progress import console, say
     from plum_hub.stages.prefer import kto_block
 
     repo, revision = record["base"]["repo"], record["base"]["commit"]
@@ -186,50 +118,70 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         "output_dir": str(work),
         "seed": recipe.seed,
         "report_to": "none",
+        "run_name": f"{recipe.name}/{name}",
         "bf16": gpu,
         "use_cpu": not gpu,
         "save_strategy": "steps",
         "save_total_limit": 2,
-        "logging_steps": 50,
+        "logging_steps": 10,
         "disable_tqdm": True,  # the bar is ours, as in every other stage
         **({"dataloader_drop_last": True} if entry.method == "kto" else {}),
         **record["args"],
     }
-    settings["per_device_train_batch_size"] = min(settings.get("per_device_train_batch_size", 8), len(rows))
-    trainer_class, config = trl_classes(entry.method)
+    if entry.method != "grpo":  # whose batches are prompts times answers
+        settings["per_device_train_batch_size"] = min(settings.get("per_device_train_batch_size", 8), len(rows))
     if entry.method == "kto":
         batch, desirable = settings["per_device_train_batch_size"], sum(rows["label"])
         block = kto_block(desirable, len(rows) - desirable, batch)
         if block > batch:
             say(f"note: some batches of {batch} hold one label only; per_device_train_batch_size: {block} would not")
-    tokenizer = AutoTokenizer.from_pretrained(repo, revision=revision)
-    # float32 weights, with bf16 arithmetic on a GPU: at the papers' learning rates bf16 weights would lose the updates
-    model = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=torch.float32)
+
+    tokenizer = trainers.load_tokenizer(repo, revision)
+    # a base that LoRA leaves as it is needs no more precision on a GPU than it has
+    model = trainers.load_model(repo, revision, "auto" if gpu and entry.lora is not None else torch.float32)
     spare_threads(model)
-    reference = {}
-    if entry.method != "sft" and not settings.get("precompute_ref_log_probs"):
+    parts: dict[str, Any] = {"model": model, "train_dataset": rows, "processing_class": tokenizer}
+    if entry.lora is not None:
+        parts["peft_config"] = trainers.lora_config(name, entry.lora)
+    reference = record.get("reference")
+    if entry.method in ("kto", "dpo") and entry.lora is None and not settings.get("precompute_ref_log_probs"):
         # left to itself, TRL 1.16 loads the reference by the model's name alone: the newest commit, not this one
-        reference["ref_model"] = AutoModelForCausalLM.from_pretrained(repo, revision=revision, dtype=torch.float32)
-    trainer = trainer_class(
-        model=model, args=config(**settings), train_dataset=rows, processing_class=tokenizer, **reference
-    )
-    show_progress(trainer, name)
+        reference = reference or record["base"]
+    if reference:
+        parts["ref_model"] = trainers.load_model(reference["repo"], reference["commit"], torch.float32)
+    if entry.method == "grpo":
+        model.config._name_or_path = trainers.snapshot(repo, revision)  # for the same reason; it takes no model
+    quiet = {} if console.is_terminal else {"TQDM_DISABLE": "1"}  # TRL's bar for `precompute_ref_log_probs`
+    # in its own folder, which goes at the end, tensorboard's files would go as well
+    logs = {"TENSORBOARD_LOGGING_DIR": str(output.parent.parent / "logs" / output.name)}
+    with trainers.unless_set(quiet | logs):
+        trainer = trainers.make_trainer(entry, name, settings, **parts)
+    del parts, model  # and with them a reference that is not needed any more
     checkpoint = last_checkpoint(work)
     if checkpoint and trainer.accelerator.is_main_process:
         say(f"train {name}: going on from step {checkpoint.rpartition('-')[2]}")
     trainer.train(resume_from_checkpoint=checkpoint)
+    if not trainer.state.global_step:
+        raise UserError(f"train entry `{name}`: {len(rows)} rows do not fill one batch; make the batch smaller")
 
-    part = output.with_name(f"{output.name}.part")
+    part, adapter = output.with_name(f"{output.name}.part"), work / "adapter"
     if trainer.accelerator.is_main_process:
         shutil.rmtree(part, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(part))  # on every process: sharded weights are gathered here
+    # on every process: sharded weights are gathered here
+    trainer.save_model(str(part if entry.lora is None else adapter))
     if trainer.accelerator.is_main_process:
+        if entry.lora is not None:
+            trainers.merge(repo, revision, adapter, part, tokenizer.pad_token_id)
+        trainers.cast(part, trainers.base_dtype(repo, revision))
         tokenizer.save_pretrained(str(part))
         for extra in ("README.md", "training_args.bin"):  # the card is ours; a pickle of this machine's paths is not
             (part / extra).unlink(missing_ok=True)
         record["steps"] = trainer.state.global_step
-        record["losses"] = [[row["step"], float(row["loss"])] for row in trainer.state.log_history if "loss" in row]
+        for kind in ("loss", "reward"):  # the latter is GRPO's
+            told = [[row["step"], float(row[kind])] for row in trainer.state.log_history if kind in row]
+            if told:
+                record["losses" if kind == "loss" else "rewards"] = told
         (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         (output / RECORD).unlink(missing_ok=True)  # what is left of it if this is cut short counts as unfinished
         shutil.rmtree(output, ignore_errors=True)
@@ -237,34 +189,6 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         shutil.rmtree(work, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return record
-
-
-def show_progress(trainer: Any, name: str) -> None:
-    """Show a trainer's steps as every other stage shows its items, in place of its bar and its printed dicts."""
-    from contextlib import ExitStack
-
-    from transformers import PrinterCallback, TrainerCallback
-
-    from plum_hub.progress import bar
-
-    class Steps(TrainerCallback):
-        def __init__(self) -> None:
-            self.stack = ExitStack()
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero:
-                left = state.max_steps - state.global_step
-                self.advance = self.stack.enter_context(bar(f"train {name}", left))
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero:
-                self.advance(1)
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.stack.close()
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Steps())
 
 
 def finished(output: Path, planned: dict[str, Any]) -> dict[str, Any] | None:
@@ -295,6 +219,7 @@ def main() -> None:
     parser.add_argument("--entry", help="which entry of `train` (default: each that `methods` names)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where checkpoints and the local Hub lie")
+    parser.add_argument("--output", type=Path, help="where the checkpoint goes (default: under --runs)")
     parser.add_argument("--no-push", action="store_true", help="leave the checkpoint in --runs, push nothing")
     args = parser.parse_args()
     from plum_hub import recipe as recipes
@@ -310,7 +235,8 @@ def main() -> None:
             quiet()
             recipes.check_trainer_args(recipe)
             for name in [args.entry] if args.entry else recipe.methods:
-                train_and_push(recipe, name, args.runs, push=not args.no_push)
+                output = args.output or args.runs / recipe.name / "checkpoints" / name
+                train_and_push(recipe, name, output, push=not args.no_push)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -319,13 +245,12 @@ def main() -> None:
         sys.exit(130)
 
 
-def train_and_push(recipe: Recipe, name: str, runs: Path, push: bool) -> None:
-    """Train one entry into `runs`, and publish it unscored unless `push` is off."""
+def train_and_push(recipe: Recipe, name: str, output: Path, push: bool) -> None:
+    """Train one entry into `output`, and publish it unscored unless `push` is off."""
     from plum_hub.hub.cards import publish_checkpoint
     from plum_hub.hub.publish import check_target
 
     repo = recipe.model_repo(name) if name in recipe.train else ""
-    output = runs / recipe.name / "checkpoints" / name
     if push and repo and not check_target(repo, recipe.tag, "model"):
         if finished(output, plan(recipe, name)[2]):
             print(f"{repo}@{recipe.tag} is trained and published already", file=sys.stderr)

@@ -7,6 +7,7 @@ GET /stats?model=NAME: requests seen, most at a time, what was sent last.
 """
 
 import asyncio
+import json
 import os
 import random
 import sys
@@ -46,6 +47,43 @@ def answer(body: dict[str, Any], count: int, usage: bool = True) -> Response:
     return JSONResponse({"object": "chat.completion", "choices": choices} | counted)
 
 
+def poisoned(fault: str) -> Response:
+    """What one conversation gets, however often it is asked."""
+    match fault:
+        case "filter":
+            return JSONResponse({"error": {"message": "content_filter", "code": "content_filter"}}, 400)
+        case "flagged":
+            return failed(403, "your input was flagged")
+        case "400":
+            return failed(400, "not this one")
+        case "500":
+            return failed(500, "broken")
+        case "cut":
+            return StreamingResponse(cut_off(), headers={"content-length": "5000"})
+        case _:
+            return JSONResponse({"choices": []})
+
+
+def spoken(content: Any, usage: Any) -> Response:
+    """One choice with this content, escaped as ASCII, and these figures."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+    text = json.dumps({"choices": [choice], "usage": usage})
+    return Response(text, headers={"content-type": "application/json"})
+
+
+def counted(prompt: Any, completion: Any) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion}
+
+
+USAGES: dict[str, Any] = {
+    "text-usage": counted("7", "10"),
+    "float-usage": counted(7.5, 10.0),
+    "list-usage": [7, 10],
+    "negative-usage": counted(-7, -10),
+    "huge-usage": counted(10**20, 2**31),
+}
+
+
 async def flaky(body: dict[str, Any], seen: int) -> Response:
     await asyncio.sleep(chance.random() * 0.05)  # so answers come out of order
     fault = chance.choice(["429", "429 after", "500", "503", "408", "cut", "garbage", "empty", *["none"] * 8])
@@ -71,7 +109,40 @@ async def respond(model: str, body: dict[str, Any], seen: int) -> Response:
     if model.startswith("status-"):
         key = "the key sk-secret is wrong"
         return failed(int(model.removeprefix("status-")), key if model == "status-401" else "not for you")
+    if model.startswith("poison-"):
+        return (
+            poisoned(model.removeprefix("poison-")) if "poison" in body["messages"][-1]["content"] else answer(body, n)
+        )
+    if model in USAGES:
+        return spoken("word " * 10, USAGES[model])
     match model:
+        case "filters-all":
+            return poisoned("filter")
+        case "too-long-all":
+            return failed(400, "maximum context length is 5, you asked for 10")
+        case "limit-10":
+            return failed(400, "max_tokens is too large") if body["max_tokens"] > 10 else answer(body, n)
+        case "outage":
+            await asyncio.sleep(0.01)
+            return failed(500, "restarting") if 20 < seen <= 150 else answer(body, n)
+        case "quota-after-8":
+            if seen == 9:
+                return JSONResponse({"error": {"message": "you have no money", "code": "insufficient_quota"}}, 429)
+            return answer(body, n)
+        case "bad-gzip" if seen == 1:
+            return Response(b"no gzip", headers={"content-encoding": "gzip"})
+        case "null-choice" if seen == 1:
+            return JSONResponse({"choices": [None]})
+        case "number-content" if seen == 1:
+            return spoken(5, {})
+        case "deep" if seen == 1:
+            return PlainTextResponse("[" * 100_000)
+        case "surrogate":
+            return spoken("ok \ud83d \U0001f600", {})
+        case "parts":
+            return spoken([{"type": "text", "text": "one"}, {"type": "text", "text": " and two"}], {})
+        case "moved":
+            return PlainTextResponse("", 307, {"location": "/elsewhere"})
         case "flaky":
             return await flaky(body, seen)
         case "dies":
@@ -98,6 +169,8 @@ async def respond(model: str, body: dict[str, Any], seen: int) -> Response:
             return failed(429, "wait", **{"Retry-After": "1"}) if seen == 1 else answer(body, n)
         case "after-long":
             return failed(429, "wait", **{"Retry-After": "9999"})
+        case _ if model.startswith("after-"):
+            return failed(429, "wait", **{"Retry-After": model.removeprefix("after-").replace("_", " ")})
         case _:
             await asyncio.sleep(0.05)
             return answer(body, n)

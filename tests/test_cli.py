@@ -18,6 +18,7 @@ from tiny import publish_tiny
 from plum_hub.evaluate.statistics import Score
 from plum_hub.hub.cards import push_scores
 from plum_hub.hub.local import environment
+from plum_hub.stages.extract import fill
 
 
 def plum(*arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -95,10 +96,19 @@ def test_eval_prints_scores_and_pushes_them_to_the_card(published: tuple[str, st
             "has no config `instruction`; it has: demos, instructions",
         ),
         (["pull", "{tasks}", "--hub", "remote"], {}, "only `local` is known"),
+        (["pull", "{policy}"], {}, "is a model on http://127.0.0.1:{port}, and a dataset is wanted here"),
+        (["pull", "{policy}@v9"], {}, "for a model: plum eval {policy}@v9"),
+        (["eval", "{tasks}"], {}, "and a model is wanted here; for a dataset: plum pull {tasks}"),
+        (["pull", "{tasks}", "--hub", "local"], {}, "there is no local Hub in {runs}/hub; name the folder"),
+        (["eval", "{policy}", "--hub", "local"], {}, "with --runs DIR, or make one with `plum run`"),
         (["pull", "{tasks}"], {"HF_ENDPOINT": "http://127.0.0.1:9"}, "no answer from http://127.0.0.1:9"),
         (["pull", "{tasks}"], {"HF_TOKEN": "hf_wrong"}, "refuses the token"),
         (["eval", "plum/none"], {}, "model plum/none does not exist"),
-        (["eval", "plum/none", "--bench", "humaneval"], {}, "benchmark `humaneval` is not known; there is: nano"),
+        (
+            ["eval", "plum/none", "--bench", "humaneval"],
+            {},
+            "benchmark `humaneval` is not known; there are: nano, nano-dev",
+        ),
         (["run", "nowhere.yaml"], {}, "recipe nowhere.yaml does not exist"),
         (["run", "{root}/recipes"], {}, "does not exist"),
         (["eval", "./nothere"], {}, "`./nothere` is neither a folder nor a repository name"),
@@ -116,13 +126,14 @@ def test_eval_prints_scores_and_pushes_them_to_the_card(published: tuple[str, st
 def test_a_mistake_is_one_line_and_exit_code_1(
     published: tuple[str, str], tmp_path: Path, arguments: list[str], extra: dict[str, str], message: str
 ) -> None:
-    tasks = published[0].partition("@")[0]
-    filled = [argument.replace("{tasks}", tasks).replace("{root}", str(ROOT)) for argument in arguments]
-    done = plum(*filled, "--runs", tmp_path, "--json", **extra)
+    names = {"tasks": published[0].partition("@")[0], "policy": published[1].partition("@")[0], "root": str(ROOT)}
+    names |= {"runs": str(tmp_path), "port": HUB.endpoint.rpartition(":")[2]}
+    done = plum(*(fill(argument, names) for argument in arguments), "--runs", tmp_path, "--json", **extra)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
-    assert message in done.stderr
+    assert fill(message, names) in done.stderr
+    assert not list(tmp_path.iterdir()) or arguments[0] == "run", "no Hub was started here"
 
 
 @pytest.mark.parametrize("arguments", [["rnu"], ["run"], ["run", "x.yaml", "--chekc"], ["eval", "a/b", "--n", "-1"]])

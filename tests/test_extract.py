@@ -10,12 +10,9 @@ from plum_hub.stages.extract import (
     extract,
     extract_code,
     fill,
-    parse_parts,
-    parse_plum_response,
-    split_assertions,
-    split_tests,
     without_last,
 )
+from plum_hub.stages.parts import parse_parts, split_assertions, split_tests
 
 RESPONSE = """\
 [Analysis]
@@ -52,22 +49,23 @@ def test_extract_code(text: str, code: str) -> None:
 
 
 def test_four_parts_are_parsed_with_and_without_fences() -> None:
-    parts = parse_plum_response(RESPONSE)
-    assert parts
+    parts, missing = parse_parts(RESPONSE)
+    assert missing == ""
     assert parts["analysis"] == "Square a number. [not a head]"
     assert parts["solution"] == "def square(n):\n    return n * n\n"
     assert parts["start_code"] == "def square(n):\n"
     assert parts["test_code"].startswith("import math\n")
 
 
-@pytest.mark.parametrize("missing", ["[Solution]", "[Test Code]"])
-def test_a_response_without_a_needed_part_is_none(missing: str) -> None:
-    assert parse_plum_response(RESPONSE.replace(missing, "Next:")) is None
+@pytest.mark.parametrize(
+    ("heading", "missing"), [("[Analysis]", ""), ("[Solution]", "no_solution"), ("[Test Code]", "no_test_code")]
+)
+def test_a_response_without_a_part_says_which_needed_one_is_missing(heading: str, missing: str) -> None:
+    assert parse_parts(RESPONSE.replace(heading, "Next:"))[1] == missing
 
 
 def test_each_top_level_assert_is_a_test_with_what_it_needs() -> None:
-    parts = parse_plum_response(RESPONSE)
-    assert parts
+    parts, _ = parse_parts(RESPONSE)
     assert split_tests(parts["test_code"]) == [
         "import math\nassert square(2) == 4",
         'import math\nassert square(math.inf) == math.inf, "infinite"',

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from speaker import CONVERSATIONS, PROGRAMS, publish_speaker
 from transformers import AutoTokenizer
 
 from plum_hub import generate
 from plum_hub.errors import UserError
 from plum_hub.generate import Sampling, names, openai, template
+from plum_hub.generate.hf import TransformersEngine
 from plum_hub.generate.openai import OpenAIEngine, Usage
 from plum_hub.names import resolve
 
@@ -59,6 +61,7 @@ def speaker(tmp_path_factory: pytest.TempPathFactory) -> str:
     [
         "hf:org/model@rev",
         "hf:org/model",
+        "hf:org/model@rev?continuous_batching=true",
         "vllm:org/model@rev?tensor_parallel_size=2&lora=org/adapter@v1&max_model_len=4096&dtype=bfloat16"
         "&gpu_memory_utilization=0.9",
         "openai:gpt-4o@https://api.openai.com/v1?input_price=2.5&output_price=10&concurrency=64&key_env=OPENAI_API_KEY",
@@ -90,7 +93,8 @@ def test_the_parts_of_a_name(tmp_path: Path) -> None:
     [
         ("vlm:org/model", r"`vlm:` is not known; did you mean `vllm`"),
         ("vllm:org/model?tensor_parallel=2", r"no option `tensor_parallel`; did you mean `tensor_parallel_size`"),
-        ("hf:org/model?dtype=auto", r"`hf:` has no option `dtype`; it has: none"),
+        ("hf:org/model?dtype=auto", r"`hf:` has no option `dtype`; it has: continuous_batching"),
+        ("hf:org/model?continuous_batching=yes", "true or false, not `yes`"),
         ("vllm:org/model?tensor_parallel_size=two", r"`tensor_parallel_size` is a whole number of GPUs, not `two`"),
         ("vllm:org/model?gpu_memory_utilization=90", "a share of the GPU's memory"),
         ("vllm:org/model?dtype=int8", "bfloat16"),
@@ -99,6 +103,16 @@ def test_the_parts_of_a_name(tmp_path: Path) -> None:
         ("openai:gpt-4o", r"openai:MODEL@http://localhost:8000/v1"),
         ("openai:m@http://h/v1?concurrency=0", "a whole number of requests"),
         ("openai:m@http://h/v1?input_price=cheap", "US dollars per million prompt tokens"),
+        ("openai:m@http://[::1/v1", "is no URL of a server"),
+        ("openai:m@http://h:port/v1", "is no URL of a server"),
+        ("openai:m@http://h:99999/v1", "is no URL of a server"),
+        ("openai:m@http:///v1", "is no URL of a server"),
+        ("openai:m@http://h/v1/chat/completions", "end the URL where the API begins"),
+        ("openai:m@localhost:8000/v1", r"openai:MODEL@http://localhost:8000/v1"),
+        ("hf:org/model@", "no revision after the @"),
+        ("hf:org/my model", "neither a folder nor org/model@revision"),
+        ("hf:vllm:org/model", "neither a folder nor org/model@revision"),
+        ("x" * 5000 + ":y", "is not known"),
     ],
 )
 def test_a_wrong_name_is_one_line_with_the_fix(text: str, words: str) -> None:
@@ -221,6 +235,88 @@ def test_hf_asks_a_base_model_in_magicoders_words(speaker: str, tmp_path: Path) 
     assert engine.stop == template.STOP
 
 
+def continuous(speaker: str) -> tuple[TransformersEngine, list[int]]:
+    """An engine that batches continuously, and how many texts each call wrote that way."""
+    engine, seen = TransformersEngine(names.parse(f"hf:{speaker}?continuous_batching=true")), []
+    inner = engine._continuously
+
+    def counted(prompts: list[list[int]], sampling: Sampling, seed: int) -> Iterator[tuple[int, generate.Completion]]:
+        seen.append(len(prompts))
+        return inner(prompts, sampling, seed)
+
+    engine._continuously = counted  # type: ignore[method-assign]
+    return engine, seen
+
+
+def test_hf_writes_the_same_greedy_texts_in_continuous_batches(speaker: str) -> None:
+    engine, seen = continuous(speaker)
+    plain = generate.load(speaker)
+    for limit in (40, 5):  # all end by themselves; none does
+        greedy = Sampling(2, 0.0, max_new_tokens=limit, batch_size=5)
+        assert engine.generate(CONVERSATIONS, greedy, 0) == plain.generate(CONVERSATIONS, greedy, 0)
+    assert seen == [2 * len(CONVERSATIONS)] * 2
+    stop = Sampling(1, 0.0, max_new_tokens=40, stop=("n +",))
+    assert engine.generate(CONVERSATIONS, stop, 0) == plain.generate(CONVERSATIONS, stop, 0)
+    assert len(seen) == 2
+    assert engine.generate([], greedy, 0) == []
+
+
+def test_a_seed_is_all_that_continuous_batches_depend_on(speaker: str) -> None:
+    engine, seen = continuous(speaker)
+    told: list[int] = []
+    sampling = Sampling(8, max_new_tokens=40, batch_size=7)
+    groups = engine.generate(CONVERSATIONS, sampling, 3, told.append)
+    assert sum(told) == sum(map(len, groups)) == 8 * len(CONVERSATIONS)
+    texts = [text.text for group in groups for text in group]
+    assert sum(text in PROGRAMS for text in texts) > len(texts) / 2
+    ending = threading.Event()
+
+    def busy() -> None:
+        while not ending.is_set():
+            sum(range(10_000))
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        assert engine.generate(CONVERSATIONS, sampling, 3) == groups
+    finally:
+        ending.set()
+        thread.join()
+    assert engine.generate(CONVERSATIONS, sampling, 4) != groups
+    assert seen == [8 * len(CONVERSATIONS)] * 3
+
+
+def test_continuous_batches_draw_by_the_models_probabilities(speaker: str) -> None:
+    engine, _ = continuous(speaker)
+    with torch.inference_mode():
+        ids = torch.tensor([engine._encode(CONVERSATIONS[0])])
+        # Hot, so that many first tokens are likely; the warped probabilities, computed by hand.
+        logits = engine.model(ids).logits[0, -1].float() / 4.0
+    kept = torch.topk(logits, 8)
+    want = dict(zip(kept.indices.tolist(), kept.values.softmax(-1).tolist(), strict=True))
+    n = 1500
+    sampling = Sampling(n, 4.0, top_k=8, max_new_tokens=1, batch_size=64)
+    drawn: list[int] = []
+    engine._completion = lambda new, stop, count: drawn.append(new[0]) or generate.Completion("", 1, "stop", count)  # type: ignore
+    engine.generate(CONVERSATIONS[:1], sampling, 0)
+    assert set(drawn) <= set(want)
+    for token, share in want.items():
+        # Five standard deviations: one token in a million by chance, and the seed is fixed.
+        assert abs(drawn.count(token) - n * share) <= 5 * (n * share * (1 - share)) ** 0.5 + 1
+
+
+def test_what_continuous_batches_cannot_do_is_said(speaker: str) -> None:
+    engine, _ = continuous(speaker)
+    engine.model.config.layer_types = ["linear_attention"] * engine.model.config.num_hidden_layers
+    with pytest.raises(UserError, match=r"does not run with continuous_batching=true: .*linear_attention"):
+        engine.generate(CONVERSATIONS[:1], Sampling(1, max_new_tokens=4), 0)
+    engine, _ = continuous(speaker)
+    # A cache beyond any machine's memory: this one fails in transformers' own thread.
+    with pytest.raises(UserError, match=r"does not run with continuous_batching=true: .*memory"):
+        engine.generate(CONVERSATIONS[:1], Sampling(64, max_new_tokens=10**9), 0)
+
+
 # --- servers that misbehave
 
 
@@ -336,7 +432,8 @@ def test_what_waiting_cannot_mend_is_said_at_once(faulty: Faulty, status: int, m
         ask(faulty.engine(model, "?key_env=PLUM_TEST_KEY&concurrency=1"), 20, 1)
     assert "sk-secret" not in str(error.value)
     assert ("the key *** is wrong" if status == 401 else "not for you") in str(error.value)
-    assert faulty.stats(model)["seen"] - before == 1
+    # 400 may be for one conversation alone: it is an error when all have been refused.
+    assert faulty.stats(model)["seen"] - before == (20 if status == 400 else 1)
     assert faulty.stats(model)["last"]["authorization"] == "Bearer sk-secret"
     if status == 401:
         with pytest.raises(UserError, match=r"\?key_env=NAME"):
@@ -382,7 +479,7 @@ def test_usage_and_cost(faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None
     groups = ask(engine, 4, 3)
     assert engine.usage == Usage(4, 4 * 7, 4 * 30)
     assert [sum(text.tokens for text in group) for group in groups] == [30] * 4
-    assert {text.prompt_tokens for group in groups for text in group} == {7}
+    assert [[text.prompt_tokens for text in group] for group in groups] == [[7, 0, 0]] * 4  # paid for once a request
     assert engine.cost(engine.usage) == pytest.approx((28 * 2.5 + 120 * 10) / 1e6)
     assert faulty.engine("steady").cost(Usage(1, 2, 3)) is None
     engine = faulty.engine("no-usage")

@@ -477,6 +477,7 @@ def test_cards_and_search(api: HfApi, repo: str) -> None:
 
 
 DATASETS = """
+import json
 from datasets import Dataset, DatasetDict, load_dataset
 from huggingface_hub import HfApi
 api = HfApi()
@@ -489,26 +490,34 @@ api.create_tag("plum/prefs", tag="v1", repo_type="dataset")
 prefs(4).push_to_hub("plum/prefs", "kto", split="train")   # main moves on
 api.create_tag("plum/prefs", tag="v2", repo_type="dataset")
 head = api.dataset_info("plum/prefs").sha
-for revision, rows in (("v1", 6), ("v2", 4), (head, 4), ("v1", 6)):
-    assert load_dataset("plum/prefs", "kto", revision=revision)["train"].num_rows == rows
-assert load_dataset("plum/prefs", revision="v1")["train"].column_names == ["prompt", "label"]
-assert load_dataset("plum/prefs", "dpo", revision="v1", split="train")[0] == {"chosen": "a", "rejected": "b"}
+rows = [load_dataset("plum/prefs", "kto", revision=r)["train"].num_rows for r in ("v1", "v2", head, "v1")]
 streamed = load_dataset("plum/prefs", "kto", revision="v1", split="train", streaming=True)
-assert sum(1 for _ in streamed) == 6
 prefs(3).push_to_hub("plum/hidden-prefs", private=True)
-hidden = api.dataset_info("plum/hidden-prefs").sha
-assert load_dataset("plum/hidden-prefs", revision=hidden, split="train").num_rows == 3
-assert api.dataset_info("plum/hidden-prefs").private
-assert all(file.lfs for file in api.list_repo_tree("plum/prefs", "kto", repo_type="dataset"))
+hidden = api.dataset_info("plum/hidden-prefs")
+print(json.dumps({
+    "rows of v1, v2, main, v1": rows,
+    "columns of the default": load_dataset("plum/prefs", revision="v1")["train"].column_names,
+    "dpo": load_dataset("plum/prefs", "dpo", revision="v1", split="train")[:],
+    "streamed": list(streamed),
+    "hidden": [load_dataset("plum/hidden-prefs", revision=hidden.sha, split="train").num_rows, hidden.private],
+    "files": {f.path: bool(f.lfs) for f in api.list_repo_tree("plum/prefs", "kto", revision="v1", repo_type="dataset")},
+}))
 """
 
 
 def test_datasets(hub: local.LocalHub) -> None:
-    run_client(hub, DATASETS)
+    assert json.loads(run_client(hub, DATASETS).splitlines()[-1]) == {
+        "rows of v1, v2, main, v1": [6, 4, 4, 6],
+        "columns of the default": ["prompt", "label"],
+        "dpo": {"chosen": ["a"], "rejected": ["b"]},
+        "streamed": [{"prompt": f"p{i}", "label": i % 2 == 0} for i in range(6)],
+        "hidden": [3, True],
+        "files": {f"kto/{split}-00000-of-00001.parquet": True for split in ("test", "train")},
+    }
 
 
 TRANSFORMERS = """
-import copy, tempfile
+import copy, json, tempfile
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from tokenizers import Tokenizer, models, pre_tokenizers
 from huggingface_hub import HfApi
@@ -523,10 +532,11 @@ for step in (1.0, 2.0):
     model.push_to_hub("plum/tiny")
     tokenizer.push_to_hub("plum/tiny")
     HfApi().create_tag("plum/tiny", tag=f"v{step:.0f}")
-for step in (1.0, 2.0, 1.0):
-    loaded = AutoModelForCausalLM.from_pretrained("plum/tiny", revision=f"v{step:.0f}")
-    assert loaded.lm_head.weight[0, 0].item() == step
-    assert AutoTokenizer.from_pretrained("plum/tiny", revision=f"v{step:.0f}")("a b").input_ids == [2, 3]
+found = {"weight": [], "ids": []}
+for tag in ("v1", "v2", "v1"):
+    loaded = AutoModelForCausalLM.from_pretrained("plum/tiny", revision=tag)
+    found["weight"].append(loaded.lm_head.weight[0, 0].item())
+    found["ids"].append(AutoTokenizer.from_pretrained("plum/tiny", revision=tag)("a b").input_ids)
 
 from datasets import Dataset
 from trl import KTOConfig, KTOTrainer
@@ -546,13 +556,25 @@ with tempfile.TemporaryDirectory() as folder:
     trainer.train()
     trainer.push_to_hub()
 info = HfApi().model_info("plum/tiny-kto")
-assert "kto" in info.tags and "model.safetensors" in [file.rfilename for file in info.siblings], info
-AutoModelForCausalLM.from_pretrained("plum/tiny-kto", revision=info.sha)
+trained = AutoModelForCausalLM.from_pretrained("plum/tiny-kto", revision=info.sha).lm_head.weight
+found["files"] = sorted(file.rfilename for file in info.siblings)
+found["tags"] = info.tags
+found["as trained"] = bool((trained == trainer.model.lm_head.weight).all())
+found["changed by the training"] = bool((trained != 2.0).any())
+found["commits"] = [commit.title for commit in HfApi().list_repo_commits("plum/tiny-kto")]
+print(json.dumps(found))
 """
 
 
 def test_transformers_and_trl(hub: local.LocalHub) -> None:
-    run_client(hub, TRANSFORMERS)
+    found = json.loads(run_client(hub, TRANSFORMERS).splitlines()[-1])
+    assert found["weight"] == [1.0, 2.0, 1.0], "each tag gives its own weights"
+    assert found["ids"] == [[2, 3]] * 3
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(found["files"])
+    assert {"kto", "trl", "transformers"} <= set(found["tags"])
+    assert found["as trained"]
+    assert found["changed by the training"]
+    assert found["commits"][:2] == ["Training in progress, step 2", "Training in progress, step 1"]
 
 
 def test_command_line(hub: local.LocalHub, tmp_path: Path) -> None:

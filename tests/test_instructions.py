@@ -10,9 +10,10 @@ from typing import Any, get_args
 import pytest
 from benchmarks.decontamination import copies
 
+from plum_hub import instructions
 from plum_hub import recipe as recipes
 from plum_hub.errors import UserError
-from plum_hub.instructions import benchmarks, filters, load_instructions, prepare, sources
+from plum_hub.instructions import benchmarks, filters, prepare, sources
 from plum_hub.instructions.decontaminate import Task, build
 
 HUMANEVAL = {
@@ -173,7 +174,6 @@ def test_any_source_is_taken_as_it_is(tmp_path: Path) -> None:
     }
     assert done.counts == {"in": 3, "out": 3, "dropped": {}}
     assert done.dropped.column_names == ["id", "instruction", "reason", "detail"]
-    assert load_instructions(recipe(tmp_path, *rows))[:] == done.rows[:]
     with pytest.raises(UserError, match="row 1: an instruction is a text"):
         prepare(recipe(tmp_path, {"instruction": "a"}, {"instruction": " "}))
     with pytest.raises(UserError, match="`1` occurs more than once"):
@@ -271,6 +271,26 @@ def test_every_reason_is_counted_and_order_and_ids_stay(places: Path) -> None:
     assert kept.rows["id"][:] == ["k9", "k5", "k3", "k2", "k1", "k0"]
     with pytest.raises(UserError, match=r"no instruction is left of 1 \(dropped: not_python 1\)"):
         prepare(recipe(places, {"instruction": "Write a Java method."}, clean=True))
+
+
+def test_a_run_that_is_started_again_does_not_clean_again(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"instruction": text} for text in ("Add two numbers.", None, "Write a Java method.", HUMANEVAL["prompt"])]
+    plain = prepare(recipe(places, *rows, clean=True))
+    cache = tmp_path / "cache"
+    first = prepare(recipe(places, *rows, clean=True), cache)
+    calls = []
+    monkeypatch.setattr(instructions, "build", lambda tasks: calls.append(1) or build(tasks))
+    again = prepare(recipe(places, *rows, clean=True), cache)
+    for done in (first, again):
+        assert (done.rows[:], done.dropped[:], done.counts) == (plain.rows[:], plain.dropped[:], plain.counts)
+    assert not calls, "the index of the benchmarks was not built again"
+    changed = [*rows[:3], {"instruction": "Reverse a list."}]
+    assert len(prepare(recipe(places, *changed, clean=True), cache).rows) == 2, "other rows"
+    assert len(prepare(recipe(places, *rows, clean=True, decontaminate=[]), cache).rows) == 2, "no benchmarks"
+    assert len(calls) == 2
+    assert len(list(cache.iterdir())) == 3
 
 
 @pytest.mark.parametrize("name", TASKS)

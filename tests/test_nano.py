@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset
 
 from plum_hub.nano import corpus, policy, tasks
-from plum_hub.stages.extract import parse_plum_response
+from plum_hub.stages.parts import parse_parts
 
 ROWS = tasks.SIZES | {"test_responses": 2400}
 
@@ -103,8 +103,8 @@ def test_corpus_is_as_buggy_as_intended() -> None:
 def test_responses_parse_and_a_tenth_contradict_themselves(datasets: dict[str, Dataset]) -> None:
     broken: list[str] = []
     for row in datasets["test_responses"]:
-        parts = parse_plum_response(row["response"])
-        assert parts is not None
+        parts, missing = parse_parts(row["response"])
+        assert missing == ""
         found = parts["solution"], parts["test_code"]
         assert len(found[1].splitlines()) == corpus.ASSERTS_PER_RESPONSE
         if not passes(found[0], [found[1]]):
@@ -116,8 +116,8 @@ def test_responses_parse_and_a_tenth_contradict_themselves(datasets: dict[str, D
 def test_consistent_tests_catch_most_wrong_idioms(datasets: dict[str, Dataset]) -> None:
     asserts: dict[str, list[str]] = {}
     for row in datasets["test_responses"]:
-        parts = parse_plum_response(row["response"])
-        assert parts is not None
+        parts, missing = parse_parts(row["response"])
+        assert missing == ""
         if passes(parts["solution"], [parts["test_code"]]):
             asserts.setdefault(row["id"], []).append(parts["test_code"])
     caught = [

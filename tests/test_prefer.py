@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 from datasets import Dataset
 
+from plum_hub.recipe import Prefer
 from plum_hub.stages.judge import CHOSEN, REJECTED
-from plum_hub.stages.prefer import DPO, is_kto_safe, kto_block, kto_order, prefer, select
+from plum_hub.stages.prefer import DPO, is_kto_safe, kto_block, kto_order, prefer, relabel, select, with_tests
 
 
 def random_rows(seed: int, prompts: int = 60, share: float = 0.4) -> tuple[list[str], list[bool]]:
@@ -63,16 +64,51 @@ def test_block_grows_until_both_labels_fit(chosen: int, rejected: int, batch: in
 def test_selection_follows_plum() -> None:
     ids = ["a"] * 5 + ["b"] * 3 + ["c"] * 4
     labels = [CHOSEN, REJECTED, REJECTED, "", CHOSEN, REJECTED, REJECTED, "", CHOSEN, CHOSEN, CHOSEN, REJECTED]
-    kept, pairs, dropped = select(ids, labels, None, None, None, seed=0)
+    kept, pairs, dropped = select(ids, labels, Prefer(), seed=0)
     assert kept == {CHOSEN: [0, 4, 8, 9, 10], REJECTED: [1, 2, 11]}
     assert dropped == {"no_chosen_sample": 2}, "b has no chosen sample"
     assert Counter(ids[c] for c, _ in pairs) == {"a": 2, "c": 1}, "as many pairs as the smaller side has"
     assert all(ids[c] == ids[r] and labels[c] == CHOSEN and labels[r] == REJECTED for c, r in pairs)
     assert len({row for pair in pairs for row in pair}) == 2 * len(pairs), "no sample twice"
 
-    kept, pairs, dropped = select(ids, labels, 1, 1, 1, seed=0)
+    kept, pairs, dropped = select(ids, labels, Prefer(max_chosen=1, max_rejected=1, max_pairs=1), seed=0)
     assert [len(kept[CHOSEN]), len(kept[REJECTED]), len(pairs)] == [2, 2, 2]
     assert dropped == {"no_chosen_sample": 2, "over_cap": 4}
+
+    kept, pairs, _ = select(ids, labels, Prefer(pairs="all"), seed=0)
+    assert sorted(pairs) == [(0, 1), (0, 2), (4, 1), (4, 2), *((c, 11) for c in (8, 9, 10))]
+    kept, pairs, _ = select(ids, labels, Prefer(pairs="all", max_pairs=3), seed=0)
+    assert len(pairs) == len(set(pairs)) == 6
+
+
+def test_negatives_that_do_not_run() -> None:
+    labels = [CHOSEN, REJECTED, "", "", "", ""]
+    reasons = ["", "", "syntax_error", "load_error", "infra_error", "no_code"]
+    assert relabel(labels, reasons, "failing") == labels
+    assert relabel(labels, reasons, "unrunnable") == [CHOSEN, "", REJECTED, REJECTED, "", ""]
+    samples = Dataset.from_dict(
+        {
+            "instruction_id": [f"t{i // 6}" for i in range(24)],
+            "sample_id": [f"s{i}" for i in range(24)],
+            "messages": [[{"role": "user", "content": f"task {i // 6}"}] for i in range(24)],
+            "completion": [f"text {i}" for i in range(24)],
+        }
+    )
+    judgements = Dataset.from_dict({"label": labels * 4, "reason": reasons * 4})
+    settings = Prefer(negatives="unrunnable")
+    views, _ = prefer(samples, judgements, settings, 0, kto_batch_size=4, fingerprint="unrunnable")
+    found = {int(row["sample_id"][1:]): row["label"] for row in views["kto"]}
+    assert {i for i in found if found[i]} == {0, 6, 12, 18}
+    assert {i % 6 for i in found if not found[i]} == {2, 3}
+    assert {int(name[1:]) % 6 for name in views["dpo"]["rejected_sample_id"]} <= {2, 3}
+
+
+def test_prompts_with_tests() -> None:
+    prompts = {name: [{"role": "user", "content": name}] for name in "abc"}
+    rows = with_tests(prompts, {"a": {"0:0": "assert 1", "0:1": "assert 2"}, "c": {"1:0": "assert 3"}, "b": {}})
+    assert rows["tests"][:] == [["assert 1", "assert 2"], ["assert 3"]]
+    assert rows["instruction_id"][:] == ["a", "c"]
+    assert rows["prompt"][0] == prompts["a"]
 
 
 def test_instructions_that_read_the_same_are_one_prompt() -> None:
@@ -85,8 +121,8 @@ def test_instructions_that_read_the_same_are_one_prompt() -> None:
             "completion": [f"text {i}" for i in range(n)],
         }
     )
-    judgements = Dataset.from_dict({"label": [CHOSEN, REJECTED] * (n // 2)})
-    views, counts = prefer(samples, judgements, None, None, None, 0, kto_batch_size=4, fingerprint="f")
+    judgements = Dataset.from_dict({"label": [CHOSEN, REJECTED] * (n // 2), "reason": [""] * n})
+    views, counts = prefer(samples, judgements, Prefer(), 0, kto_batch_size=4, fingerprint="f")
     assert is_kto_safe([str(p) for p in views["kto"]["prompt"]], views["kto"]["label"][:], counts["kto_block"])
 
 
@@ -99,8 +135,8 @@ def test_without_an_instruction_that_has_both_the_views_are_empty_and_keep_their
             "completion": ["x", "y"],
         }
     )
-    judgements = Dataset.from_dict({"label": [CHOSEN, REJECTED]})
-    views, counts = prefer(samples, judgements, None, None, None, 0, kto_batch_size=4, fingerprint="f")
+    judgements = Dataset.from_dict({"label": [CHOSEN, REJECTED], "reason": ["", ""]})
+    views, counts = prefer(samples, judgements, Prefer(), 0, kto_batch_size=4, fingerprint="f")
     assert views["dpo"].column_names == list(DPO)
     assert (counts["chosen"], counts["rejected"], counts["dropped"]["no_chosen_sample"]) == (1, 0, 1)
 
@@ -119,8 +155,8 @@ def test_views_are_in_trl_formats_and_lead_back_to_their_samples() -> None:
         }
     )
     labels = [CHOSEN if i % 8 in (1, 4) else REJECTED if i % 8 < 6 else "" for i in range(n)]
-    judgements = Dataset.from_dict({"label": labels})
-    views, counts = prefer(samples, judgements, None, None, None, 0, kto_batch_size=4, fingerprint="f")
+    judgements = Dataset.from_dict({"label": labels, "reason": [""] * len(labels)})
+    views, counts = prefer(samples, judgements, Prefer(), 0, kto_batch_size=4, fingerprint="f")
     by_id = {row["sample_id"]: (row, label) for row, label in zip(samples, labels, strict=True)}
     for row in views["kto"]:
         sample, label = by_id[row["sample_id"]]

@@ -88,7 +88,10 @@ def test_a_tag_never_moves_and_publishing_the_same_again_is_a_no_op(repo: str, t
     assert check_target(repo, "v1", "dataset")
     first = publish(folder_of(tmp_path / "1", [1, 2, 3]), repo, "v1", "dataset", False, "first")
     assert not check_target(repo, "v1", "dataset")
-    assert publish(folder_of(tmp_path / "same", [1, 2, 3]), repo, "v1", "dataset", False, "again") == first
+    again = publish(folder_of(tmp_path / "same", [1, 2, 3]), repo, "v1", "dataset", False, "again")
+    assert again.as_json() == first.as_json() == {"repo": repo, "tag": "v1", "commit": first.commit}
+    assert str(first) == f"published {repo}@v1 ({first.commit[:8]})"
+    assert str(again) == f"{repo}@v1 ({first.commit[:8]}) was there already, with the same files"
     with pytest.raises(UserError, match=r"a tag v1 already, with other content .* --set tag="):
         publish(folder_of(tmp_path / "2", [9, 9, 9]), repo, "v1", "dataset", False, "other")
     assert resolve(repo, "dataset")[1] == first.commit, "nothing was committed"

@@ -70,7 +70,7 @@ def test_names_are_filled_in_and_overrides_win(tmp_path: Path) -> None:
             "    method: kto\n    agrs: {}",
             "recipe.yaml:15: unknown key `train.kto.agrs`; did you mean `args`?",
         ),
-        ("    method: kto", "    method: ppo", "`train.kto.method`: Input should be 'kto', 'dpo' or 'sft'"),
+        ("    method: kto", "    method: ppo", "`train.kto.method`: Input should be 'kto', 'dpo', 'sft' or 'grpo'"),
         ("  n: 2", "  n: many", "`sample.n`"),
         ("methods: [kto]", "methods: [kot]", "did you mean `kto`?"),
         ("policy: me/model@v1", "", "`policy: org/model@tag` is missing"),

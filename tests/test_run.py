@@ -132,7 +132,10 @@ def test_running_again_redoes_nothing(first: tuple[Path, Path, dict[str, Any]]) 
         p: p.stat().st_mtime_ns for p in runs.rglob("model.safetensors")
     }
     assert len([p for p in files if p.suffix == ".arrow"]) == 4 * 3, "texts, tests, samples, verdicts of three shards"
-    again = result_of(plum("run", path, "--runs", runs, "--json", "--set", "methods=[kto,dpo,rft]"))
+    done = plum("run", path, "--runs", runs, "--json", "--set", "methods=[kto,dpo,rft]")
+    again = result_of(done)
+    assert "published " not in done.stderr, "nothing was changed"
+    assert done.stderr.count(" was there already, with the same files") == 1 + len(result["checkpoints"])
     assert {p: p.stat().st_mtime_ns for p in files} == files
     for key in ("dataset", "checkpoints", "counts"):
         assert again[key] == result[key]
@@ -363,9 +366,12 @@ def test_a_dry_run_counts_and_makes_nothing(published: tuple[str, str], tmp_path
     figures = json.loads(done.stdout)
     tests, sample = figures["steps"]
     count = len(TASKS)
-    assert (figures["instructions"], figures["programs"]) == (count, count * 8)
+    assert figures["instructions"] == count
+    # a reference, twice with other seeds, emptied in eight ways, 20 mutants and the reference again; then K samples
+    assert figures["programs_at_most"] == count * (3 * (1 + 2 + 8 + 20 + 1) + 5)
     assert (tests["completion_tokens_at_most"], sample["completion_tokens_at_most"]) == (count * 300, count * 35)
-    assert tests["cost_usd_at_most"] == pytest.approx((2 * tests["prompt_tokens"] + 10 * count * 300) / 1e6, abs=1e-4)
+    cost = (3 * 2 * tests["prompt_tokens"] + 10 * count * 300) / 1e6
+    assert tests["cost_usd_at_most"] == pytest.approx(cost, abs=1e-4)
     assert (sample["cost_usd_at_most"], len(sample["engine"].partition("@")[2])) == (0, 40)
     assert sample["prompt_tokens"] > count
     assert figures["disk_bytes_at_most"] > 0

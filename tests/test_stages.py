@@ -85,10 +85,10 @@ def test_a_least_mutation_score_needs_mutants() -> None:
         Settings(generator="hf:a/b", mutants=0, min_mutation_score=0.5)
 
 
-def test_the_old_way_to_call_it_still_works(sandbox: Sandbox) -> None:
+def test_a_suite_gets_a_mutation_score_unless_the_recipe_says_otherwise(sandbox: Sandbox) -> None:
     text = response(GOOD, "assert square(2) == 4", "assert square(3) == 9")
     made = tests.make_tests(
-        batch(INSTRUCTION), [[text]], "generator", "r1", format="plum", max_tests=50, sandbox=sandbox
+        batch(INSTRUCTION), [[text]], "generator", "r1", sandbox, Settings.model_validate({"generator": "hf:a/b"})
     )
     assert made["kept"] == [True]
     assert made["mutants"][0] >= 2

@@ -39,9 +39,9 @@ def evaluate(
     from plum_hub.progress import bar
     from plum_hub.sandbox import Sandbox
 
-    if bench != nano.NAME:
-        raise UserError(f"benchmark `{bench}` is not known; there is: {nano.NAME}")
+    if bench not in nano.NAMES:
+        raise UserError(f"benchmark `{bench}` is not known; there are: {', '.join(nano.NAMES)}")
     engine = load(model)
     name = checkpoint or model
-    with Sandbox(nano.LIMITS) as sandbox, bar(f"evaluate {name}", nano.sequences(n)) as advance:
-        return nano.evaluate(engine, sandbox, n, seed, name, progress=advance)
+    with Sandbox(nano.LIMITS) as sandbox, bar(f"evaluate {name}", nano.sequences(bench, n)) as advance:
+        return nano.evaluate(bench, engine, sandbox, n, seed, name, progress=advance)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from plum_hub.instructions import column, load_rows
 from plum_hub.outcomes import Outcome
 from plum_hub.progress import bar, say
+from plum_hub.recipe import Prefer
 from plum_hub.sandbox import Job, Sandbox
 from plum_hub.stages import prefer
 from plum_hub.stages.extract import fill
@@ -68,7 +69,7 @@ def pair_quality(
     rejected = [sample for sample, label in zip(kto["sample_id"], kto["label"], strict=True) if not label]
     pairs = list(zip(dpo["chosen_sample_id"], dpo["rejected_sample_id"], strict=True))
     every = ["" if not label else _by_every_test(suite) for label, suite in zip(labels, suites, strict=True)]
-    naive, naive_pairs, _ = prefer.select(ids, every, None, None, recipe.prefer.max_pairs, recipe.seed)
+    naive, naive_pairs, _ = prefer.select(ids, every, Prefer(max_pairs=recipe.prefer.max_pairs), recipe.seed)
     return {
         recipe.tests.consistency: _quality(is_right, chosen, rejected, pairs),
         "every_test": _quality(

@@ -20,6 +20,11 @@ class Score:
     ci95: tuple[float, float]
     n: int
 
+    @property
+    def key(self) -> str:
+        """Benchmark and metric: what is compared between checkpoints."""
+        return f"{self.bench} {self.metric}"
+
     def as_json(self) -> dict[str, Any]:
         """The score as a JSON object."""
         return {**asdict(self), "ci95": list(self.ci95)}

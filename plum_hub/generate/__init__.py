@@ -92,7 +92,7 @@ def load(name: str) -> Engine:
         return OpenAIEngine(parsed)
     from plum_hub.generate.hf import TransformersEngine
 
-    return TransformersEngine(parsed.where)
+    return TransformersEngine(parsed)
 
 
 def too_long(prompt_tokens: int, n: int) -> list[Completion]:

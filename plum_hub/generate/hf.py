@@ -3,38 +3,55 @@
 Sequences of one batch are padded on the left; conversations are batched by length, so that little is padding. The
 chat template of the checkpoint is always applied; one without gets that of `plum_hub.generate.template`.
 
-Not covered: transformers' continuous batching. Its random numbers depend on which step a background thread takes a
-request up in, so the same seed would not give the same texts; `vllm:` is the engine for speed.
+With `?continuous_batching=true` transformers takes up the next text as soon as one ends, `batch_size` at a time. The
+same seed, `batch_size`, versions and hardware give the same texts, though not those of plain batches; greedy texts are
+the same but for rounding. It knows no stop strings: calls with some, and base models without a chat template, run in
+plain batches. It is an option, not the default, for without flash attention each text is masked against the whole
+batch: on a CPU (transformers 5.19, 16 to 64 at a time) it was 1.5 to 2.2 times as fast as plain batches on texts of 50
+tokens on average and at most 256, but 0.9 times on texts of 11, 0.6 times with prompts of 600 tokens, 0.4 times where
+all texts were equally long, and at least 2.5 times as slow with 256 at a time. On a GPU it has not been measured.
 """
 
 from __future__ import annotations
 
 import bisect
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    ContinuousBatchingConfig,
+    GenerationConfig,
+    PreTrainedModel,
+)
 
 from plum_hub.errors import UserError
 from plum_hub.generate import Completion, Message, Sampling, too_long
+from plum_hub.generate.names import EngineName, parse, value
 from plum_hub.generate.template import with_template
 from plum_hub.names import explained, resolve
+
+#: Tokens of a page of the cache that continuous batching keeps.
+PAGE = 64
 
 
 class TransformersEngine:
     """A causal language model in this process.
 
     Args:
-        name: `org/model`, `org/model@revision`, or a folder.
+        name: `org/model`, `org/model@revision`, or a folder; or an engine name with its options.
 
     Raises:
         UserError: no such model, or one that is no causal language model.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str | EngineName) -> None:
+        parsed = name if isinstance(name, EngineName) else parse(f"hf:{name}")
+        self.continuous, name = bool(value(parsed, "continuous_batching")), parsed.where
         if Path(name).is_dir():
             self.repo, self.revision, where = name, "", {}
         else:
@@ -76,6 +93,15 @@ class TransformersEngine:
         flat = [i for i in order for _ in range(sampling.n)]
         if progress and len(order) < len(prompts):
             progress((len(prompts) - len(order)) * sampling.n)
+        if flat and self.continuous and not (sampling.stop or self.stop):
+            texts: dict[int, Completion] = {}
+            for at, completion in self._continuously([prompts[i] for i in flat], sampling, seed):
+                texts[at] = completion
+                if progress:
+                    progress(1)
+            for at, i in enumerate(flat):
+                out[i].append(texts[at])
+            return out
         torch.manual_seed(seed)
         for start in range(0, len(flat), sampling.batch_size):
             indices = flat[start : start + sampling.batch_size]
@@ -99,6 +125,59 @@ class TransformersEngine:
     @torch.inference_mode()
     def _batch(self, prompts: list[list[int]], sampling: Sampling) -> list[Completion]:
         padded = self.tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self.device)
+        stop = [*sampling.stop, *self.stop]
+        length = padded["input_ids"].shape[1]
+        sequences = self.model.generate(
+            input_ids=padded["input_ids"],
+            attention_mask=padded["attention_mask"],
+            generation_config=self._config(sampling, stop),
+            tokenizer=self.tokenizer,
+        )
+        return [
+            self._completion(new, stop, len(prompt))
+            for new, prompt in zip(sequences[:, length:].tolist(), prompts, strict=True)
+        ]
+
+    def _continuously(
+        self, prompts: list[list[int]], sampling: Sampling, seed: int
+    ) -> Iterator[tuple[int, Completion]]:
+        """Completions as they are finished, each with its prompt's place."""
+        batch = min(sampling.batch_size, len(prompts))
+        pages = -(-(max(map(len, prompts)) + sampling.max_new_tokens) // PAGE)
+        # The sizes are ours, not those of the memory that happens to be free, and a whole batch fits: what is taken up
+        # at which step, and so with which random numbers, depends on the requests alone.
+        config = ContinuousBatchingConfig(
+            seed=seed,
+            page_size=PAGE,
+            num_blocks=batch * pages + 1,
+            max_batch_tokens=max(batch, 1024),
+            max_requests_per_batch=batch,
+            safety_margin=0.0,
+            allow_block_sharing=False,
+        )
+        try:
+            manager = self.model.init_continuous_batching(self._config(sampling, []), config)
+        except ValueError as error:  # kinds of attention that it does not know
+            raise UserError(f"{self.repo} does not run with continuous_batching=true: {error}") from None
+        # `generate_batch` starts its thread first: which requests the first step finds would be a matter of luck.
+        waiting = {key: at for at, key in enumerate(manager.add_requests(prompts, sampling.max_new_tokens))}
+        manager.start()
+        try:
+            while waiting:
+                output = manager.get_result(timeout=1.0)
+                if output is None and manager.is_running():
+                    continue
+                if output is None or output.error:
+                    reason = output.error if output else "its thread has ended"
+                    raise UserError(f"{self.repo} does not run with continuous_batching=true: {reason}")
+                if output.is_finished():
+                    at = waiting.pop(output.request_id)
+                    yield at, self._completion(output.generated_tokens, [], len(prompts[at]))
+        finally:
+            manager.stop(hard_stop=bool(waiting))
+            manager.destroy()
+
+    def _config(self, sampling: Sampling, stop: list[str]) -> GenerationConfig:
         if sampling.temperature > 0:
             how = {
                 "do_sample": True,
@@ -108,25 +187,13 @@ class TransformersEngine:
             }
         else:
             how = {"do_sample": False}
-        stop = [*sampling.stop, *self.stop]
-        config = GenerationConfig(
+        return GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
             pad_token_id=self.tokenizer.pad_token_id,
             eos_token_id=self.ends,
             stop_strings=stop or None,
             **how,
         )
-        length = padded["input_ids"].shape[1]
-        sequences = self.model.generate(
-            input_ids=padded["input_ids"],
-            attention_mask=padded["attention_mask"],
-            generation_config=config,
-            tokenizer=self.tokenizer,
-        )
-        return [
-            self._completion(new, stop, len(prompt))
-            for new, prompt in zip(sequences[:, length:].tolist(), prompts, strict=True)
-        ]
 
     def _completion(self, new: list[int], stop: list[str], prompt_tokens: int) -> Completion:
         """What stands before the end token or the first stop string; whatever follows is padding."""

@@ -3,9 +3,16 @@
     openai:MODEL@http://host:8000/v1?concurrency=64&key_env=OPENAI_API_KEY&input_price=2.5&output_price=10
 
 A server that is busy or broken is asked again: 408, 429, 5xx, an answer that is cut off or makes no sense, a connection
-that fails or times out, with exponential back-off and jitter, or when `Retry-After` says; until nothing at all has
-succeeded for `PATIENCE` seconds. What waiting cannot mend (400, 401, 403, 404, a spent quota) is an error at once, with
-the server's own words. Each conversation ends with exactly n completions.
+that fails or times out, with exponential back-off and jitter, and never before `Retry-After`; until nothing at all has
+succeeded for `PATIENCE` seconds. A server that has never answered gets `UNREACHABLE` seconds to be there at all. What
+waiting cannot mend (401, 403, 404, a spent quota) is an error at once, with the server's own words.
+
+One conversation must not end a long run. What is the matter with it alone gives n empty completions: `content_filter`,
+`refused` (any other 400), `server_error` (`STRIKES` failures while others succeed), `prompt_too_long`. It is an error
+only if that happens to all of a call, and a harmless one fails as well. Each conversation ends with n completions.
+
+What an error, Ctrl-C or a kill interrupts need not be paid twice: with `engine.journal` set to a file, every answer is
+kept there at once, and a later call that asks the same (conversation, sampling, seed) takes it from there.
 
 The chat template and the model's revision are the server's affair. So are its sampling defaults: start vLLM with
 `vllm serve MODEL --revision REV --generation-config vllm`, or top_k and repetition penalty may be the checkpoint's.
@@ -17,28 +24,39 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import os
+import hashlib
+import json
+import math
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import httpx2
 
 from plum_hub.errors import UserError
-from plum_hub.generate import Completion, Message, Sampling, request_seed, too_long
-from plum_hub.generate.names import EngineName, value
+from plum_hub.generate import TOO_LONG, Completion, Message, Sampling, request_seed
+from plum_hub.generate.names import EngineName, key, value
+from plum_hub.progress import SECONDS_BETWEEN_LINES, say
 
 PATIENCE = 600.0  # seconds without a single success
+UNREACHABLE = 30.0  # seconds without a connection to a server that has never answered
 CONCURRENCY = 64
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
+STRIKES = 12  # failures of one request, each while others succeed
 CHARACTERS_PER_TOKEN = 4  # where the server does not count
 
+FILTERED, REFUSED, SERVER_ERROR = "content_filter", "refused", "server_error"
+HELLO: list[Message] = [{"role": "user", "content": "Say hello."}]  # nobody filters this
 
 #: What servers say to a conversation that the model cannot take; they have no common code for it.
 _TOO_LONG = re.compile(r"context[ _]length|maximum context|max_model_len|maximum model length|too many tokens", re.I)
+_FILTERED = re.compile(r"content[ _-]?filter|content[ _](management[ _])?policy|flagged", re.I)
 
 
 @dataclass
@@ -51,15 +69,26 @@ class Usage:
 
 
 class _TryAgainError(Exception):
-    """What waiting may mend; `after`: the seconds that the server asked for."""
+    """What waiting may mend.
 
-    def __init__(self, reason: str, after: float | None = None) -> None:
+    Args:
+        reason: words for a person.
+        after: the seconds that the server asked for.
+        strike: the conversation may be at fault, not only the server.
+        unreachable: there was no connection.
+    """
+
+    def __init__(self, reason: str, after: float = 0.0, strike: bool = False, unreachable: bool = False) -> None:
         super().__init__(reason)
-        self.after = after
+        self.after, self.strike, self.unreachable = after, strike, unreachable
 
 
-class _RefusedError(Exception):
-    """The server will not have the request as it stands."""
+class _LostError(Exception):
+    """There is no text for this conversation; `reason` is what its completions end by."""
+
+    def __init__(self, words: str, reason: str) -> None:
+        super().__init__(words)
+        self.reason = reason
 
 
 class OpenAIEngine:
@@ -68,6 +97,9 @@ class OpenAIEngine:
     Args:
         name: the parsed engine name.
         patience: give up after so many seconds without any success.
+
+    Attributes:
+        journal: a file that keeps what is answered; see the head of this module. Its owner deletes it.
 
     Raises:
         UserError: `key_env` names a variable that is not set.
@@ -78,11 +110,11 @@ class OpenAIEngine:
         self.usage = Usage()
         self._name, self._patience = name, patience
         self._concurrency = int(name.options.get("concurrency", CONCURRENCY))
-        self._key = ""
-        if "key_env" in name.options:
-            self._key = os.environ.get(name.options["key_env"], "")
-            if not self._key:
-                raise UserError(f"{name}: the environment variable {name.options['key_env']} is not set")
+        self._key = key(name)
+        self.journal: Path | None = None
+        self._answered = False  # in whatever way
+        self._well: list[Message] | None = None  # a conversation that succeeded
+        self._told: float | None = None  # when a person was last told that something does not work
         # What this server turned out not to know; learnt once, then kept.
         self._one_at_a_time = False
         self._length_key = "max_tokens"
@@ -105,7 +137,7 @@ class OpenAIEngine:
         """See `plum_hub.generate.Engine`. Whether the seed is heeded is up to the server.
 
         Raises:
-            UserError: the server refuses, or has not answered for `patience` seconds.
+            UserError: the server refuses everything, or has not answered for `patience` seconds.
         """
         call = _Call(self, conversations, sampling, seed, progress or (lambda _: None))
         try:
@@ -131,45 +163,58 @@ class _Call:
         seed: int,
         progress: Callable[[int], None],
     ) -> None:
-        self.engine, self.conversations, self.sampling = engine, conversations, sampling
+        self.engine, self.sampling = engine, sampling
+        self.conversations = [[{k: _clean(v) for k, v in message.items()} for message in c] for c in conversations]
         self.seed, self.progress = seed, progress
         self.out: list[list[Completion | None]] = [[None] * sampling.n for _ in conversations]
-        self.succeeded = time.monotonic()
+        self.start = self.succeeded = self.probed = time.monotonic()
+        self.probing = asyncio.Lock()
+        self.made = 0  # texts
+        self.lost: Counter[str] = Counter()  # texts that there will never be, by reason
+        self.words: dict[str, str] = {}  # what the server said to the first of them
+        self.kept = _read(engine.journal)
+        self.journal: IO[str] | None = None
 
     async def run(self) -> list[list[Completion]]:
-        limit = self.engine._concurrency
-        key = self.engine._key
+        limit, secret = self.engine._concurrency, self.engine._key
         self.slots = asyncio.Semaphore(limit)
-        async with (
-            httpx2.AsyncClient(
-                headers={"Authorization": f"Bearer {key}"} if key else {},
+        with ExitStack() as opened:
+            if self.engine.journal:
+                self.engine.journal.parent.mkdir(parents=True, exist_ok=True)
+                self.journal = opened.enter_context(self.engine.journal.open("a"))
+                self.journal.write("\n")  # ends a line that was cut short
+            async with httpx2.AsyncClient(
+                headers={"Authorization": f"Bearer {secret}"} if secret else {},
                 timeout=httpx2.Timeout(self.engine._patience, connect=min(10.0, self.engine._patience), pool=None),
                 limits=httpx2.Limits(max_connections=limit, max_keepalive_connections=limit),
-            ) as self.client,
-            asyncio.TaskGroup() as self.tasks,
-        ):
-            for i in range(len(self.conversations)):
-                self.tasks.create_task(self.fill(i, 0, self.sampling.n))
+            ) as self.client:
+                async with asyncio.TaskGroup() as self.tasks:
+                    for i in range(len(self.conversations)):
+                        self.tasks.create_task(self.fill(i, 0, self.sampling.n))
+                await self.settle()
         return [[text for text in group if text is not None] for group in self.out]
+
+    async def settle(self) -> None:
+        """Say what was lost. If that is everything, find out whether it is the conversations or the settings."""
+        if self.lost and not self.made:
+            harmless = None if self.lost[REFUSED] else HELLO
+            if not await self.well(self.start, harmless):
+                raise UserError(self.words.get(REFUSED) or next(iter(self.words.values())))
+        for reason, count in self.lost.items():
+            say(f"{count} of {len(self.out) * self.sampling.n} texts are empty, {reason}: {self.words[reason]}")
 
     async def fill(self, i: int, at: int, count: int) -> None:
         """Get completions `at` to `at + count` of conversation `i`, in as many requests as this server needs."""
         async with self.slots:
-            asked = 1 if self.engine._one_at_a_time else count
             try:
-                made = await self.ask(i, at, asked)
-            except _RefusedError as error:
-                if asked == 1:
-                    raise UserError(str(error)) from None
-                # It may be n that the server does not know; if not, one request alone is refused with the reason.
-                self.engine._one_at_a_time = True
-                made = []
-            else:
-                if len(made) < asked:
-                    self.engine._one_at_a_time = True
+                made = await self.some(i, at, count)
+                self.made += len(made)
+            except _LostError as error:
+                made = [Completion("", 0, error.reason)] * count
+                self.lost[error.reason] += count
+                self.words.setdefault(error.reason, str(error))
         self.out[i][at : at + len(made)] = made
-        if made:
-            self.progress(len(made))
+        self.progress(len(made))
         rest = range(at + len(made), at + count)
         if self.engine._one_at_a_time:
             for one in rest:
@@ -177,39 +222,97 @@ class _Call:
         elif rest:
             self.tasks.create_task(self.fill(i, rest.start, len(rest)))
 
-    async def ask(self, i: int, at: int, count: int) -> list[Completion]:
+    async def some(self, i: int, at: int, count: int) -> list[Completion]:
+        """At least one of these completions, from the journal or the server."""
+        messages, seed = self.conversations[i], request_seed(self.seed, i, at)
+        name = self.name(messages, seed)
+        made = self.kept.get(name, [])[:count]
+        if not made:
+            asked = 1 if self.engine._one_at_a_time else count
+            try:
+                made = await self.ask(messages, seed, asked)
+            except _LostError as error:
+                if error.reason != REFUSED or asked == 1:
+                    raise
+                made = await self.ask(messages, seed, 1)  # was it n that the server does not know?
+            if len(made) < asked:
+                self.engine._one_at_a_time = True
+            if self.journal:
+                self.journal.write(json.dumps([name, [vars(text) for text in made]]) + "\n")
+                self.journal.flush()
+        self.engine._well = messages
+        return made
+
+    def name(self, messages: list[Message], seed: int) -> str:
+        """The same for the same question, in every process; how many texts are asked for at once is no part of it."""
+        how = self.sampling
+        asked = [how.temperature, how.top_p, how.top_k, how.max_new_tokens, how.stop]
+        return hashlib.sha256(json.dumps([self.engine.repo, messages, seed, asked]).encode()).hexdigest()
+
+    async def ask(self, messages: list[Message], seed: int, count: int) -> list[Completion]:
         """One request, repeated until it is answered: at least one completion, at most `count`."""
-        attempt = 0
+        attempt = strikes = 0
+        start = failed = time.monotonic()
         while True:
             try:
-                made = await self.once(i, at, count)
+                made = await self.once(messages, seed, count)
             except _TryAgainError as error:
-                left = self.succeeded + self.engine._patience - time.monotonic()
-                wait = error.after
-                if wait is None:
-                    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0)
-                    wait = min(wait, max(left, 0.0))
-                if left <= 0 or wait > left:
-                    asks = f"; it asks to wait {wait:.0f} s" if wait > left > 0 else ""
-                    raise UserError(
-                        f"{self.engine.revision}: nothing succeeded for {self.engine._patience - max(left, 0):.0f} s "
-                        f"({error}{asks}); is the server up and the URL right? Run the same command again to go on"
-                    ) from None
-                await asyncio.sleep(wait)
+                if error.strike and await self.well(failed):
+                    strikes += 1
+                failed = time.monotonic()
+                if strikes >= STRIKES or (strikes > 1 and failed - start > self.engine._patience):
+                    raise _LostError(f"{self.engine.revision}: {error}, again and again", SERVER_ERROR) from None
+                await self.wait(error, attempt)
                 attempt += 1
             else:
                 self.succeeded = time.monotonic()
                 return made
 
-    async def once(self, i: int, at: int, count: int) -> list[Completion]:
+    async def wait(self, error: _TryAgainError, attempt: int) -> None:
+        """Wait before the next attempt, unless there has been enough of that."""
+        engine, now = self.engine, time.monotonic()
+        alone = now - self.succeeded
+        patience = engine._patience
+        if error.unreachable and not engine._answered:
+            patience = min(patience, UNREACHABLE)
+        left = patience - alone
+        if left <= 0 or error.after > left:
+            asks = f"; it asks to wait {error.after:.0f} s" if error.after > left > 0 else ""
+            what = "is the server up and the URL right?"
+            if error.unreachable and not engine._answered:
+                what = "no server is there: start it, or correct host and port in the engine's name."
+            raise UserError(
+                f"{engine.revision}: nothing succeeded for {alone:.0f} s ({error}{asks}); {what} "
+                "Run the same command again to go on"
+            ) from None
+        if engine._told is None or (now - engine._told > SECONDS_BETWEEN_LINES and alone > SECONDS_BETWEEN_LINES / 3):
+            engine._told = now
+            say(f"{engine.revision}: {error}; asking again (no success for {alone:.0f} s, of at most {patience:.0f})")
+        back_off = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0)
+        await asyncio.sleep(max(min(back_off, left), error.after * random.uniform(1.0, 1.2)))
+
+    async def well(self, since: float, harmless: list[Message] | None = None) -> bool:
+        """Whether anything has succeeded since then. If nothing has, what once succeeded is asked anew to find out."""
+        async with self.probing:
+            messages = self.engine._well or harmless
+            if messages and max(self.succeeded, self.probed) <= since:
+                try:
+                    await self.once(messages, request_seed(self.seed), 1)
+                    self.succeeded = time.monotonic()
+                except (_TryAgainError, _LostError):
+                    pass
+                self.probed = time.monotonic()
+        return self.succeeded > since
+
+    async def once(self, messages: list[Message], seed: int, count: int) -> list[Completion]:
         sampling, length_key = self.sampling, self.engine._length_key
         body: dict[str, Any] = {
             "model": self.engine.repo,
-            "messages": self.conversations[i],
+            "messages": messages,
             length_key: sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "seed": request_seed(self.seed, i, at),
+            "seed": seed,
         }
         # What is not asked for is not sent: many servers refuse what they do not know.
         body |= {"n": count} if count > 1 else {}
@@ -217,53 +320,69 @@ class _Call:
         body |= {"stop": list(sampling.stop)} if sampling.stop else {}
         try:
             response = await self.client.post(f"{self.engine.revision}/chat/completions", json=body)
-        except httpx2.TransportError as error:
-            raise _TryAgainError(f"{type(error).__name__} {error}".strip()) from None
+        except httpx2.RequestError as error:
+            unreachable = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
+            words = f"{type(error).__name__} {error}".strip()
+            raise _TryAgainError(words, strike=not unreachable, unreachable=unreachable) from None
         except httpx2.InvalidURL as error:
             raise UserError(f"{self.engine.revision} is no URL: {error}") from None
+        self.engine._answered = True
         status = response.status_code
         if status == 200:
-            return self.read(response, i, count)
-        words = f"{self.engine.revision} answered {status}: {self.message(response)}"
+            return self.read(response, messages, count)
+        answered = f"answered {status}: {self.message(response)}"
+        words = f"{self.engine.revision} {answered}"
         if status == 400 and length_key == "max_tokens" and "max_completion_tokens" in response.text:
             self.engine._length_key = "max_completion_tokens"  # OpenAI's newer models
-            return await self.once(i, at, count)
+            return await self.once(messages, seed, count)
         if status == 400 and _TOO_LONG.search(response.text):
-            return too_long(_estimate("".join(message["content"] for message in self.conversations[i])), count)
+            raise _LostError(words, TOO_LONG)
+        if status in (400, 403, 422) and _FILTERED.search(response.text):
+            raise _LostError(words, FILTERED)
         if status in (400, 422):
-            raise _RefusedError(words)
+            raise _LostError(words, REFUSED)
         if status in (408, 429) or status >= 500:
             if "insufficient_quota" in response.text:  # OpenAI answers 429 to this too
                 raise UserError(words)
-            raise _TryAgainError(words, _retry_after(response))
+            raise _TryAgainError(answered, _retry_after(response), strike=status not in (408, 429, 503))
         hint = ""
         if status in (401, 403) and not self.engine._key:
             hint = "; name the variable that holds the key with ?key_env=NAME"
+        if status == 404:
+            where = self.engine.revision
+            hint = f"; does the URL end in /v1? is {self.engine.repo} one of those that GET {where}/models lists?"
+        if status in range(300, 400) and "location" in response.headers:
+            hint = f"; it sends us to {response.headers['location']}: write that server's URL"
         raise UserError(words + hint)
 
-    def read(self, response: httpx2.Response, i: int, count: int) -> list[Completion]:
-        """The completions in an answer, in the order of their index, never more than were asked for."""
+    def read(self, response: httpx2.Response, messages: list[Message], count: int) -> list[Completion]:
+        """The completions in an answer, in the order of their index, never more than were asked for.
+
+        The texts of one request share a prompt, which is read and paid for once: the first of them has its tokens.
+        """
         try:
             answer = response.json()
-            choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))[:count]
-            texts = [choice["message"].get("content") or "" for choice in choices]
+            if not answer.get("choices"):
+                raise _TryAgainError(f"an answer without choices: {self.message(response)}", strike=True)
+            choices = sorted(answer["choices"], key=lambda choice: _count(choice.get("index")) or 0)[:count]
+            texts = [_text(choice["message"].get("content")) for choice in choices]
             reasons = [str(choice.get("finish_reason") or "stop") for choice in choices]
-            usage = answer.get("usage") or {}
-            prompt, total = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _TryAgainError(f"an answer that makes no sense ({type(error).__name__}: {error})") from None
-        if not texts:
-            raise _TryAgainError("an answer without choices")
+            usage = answer.get("usage")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            words = f"an answer that makes no sense ({type(error).__name__}: {error})"
+            raise _TryAgainError(words, strike=True) from None
+        counts = usage if isinstance(usage, dict) else {}
+        prompt, total = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
         if prompt is None:
-            prompt = _estimate("".join(message["content"] for message in self.conversations[i]))
+            prompt = _estimate("".join(message["content"] for message in messages))
         if total is None:
             total = sum(map(_estimate, texts))
         self.engine.usage.requests += 1
         self.engine.usage.prompt_tokens += prompt
         self.engine.usage.completion_tokens += total
         return [
-            Completion(text, tokens, reason, prompt)
-            for text, tokens, reason in zip(texts, _shares(total, texts), reasons, strict=True)
+            Completion(text, tokens, reason, 0 if k else prompt)
+            for k, (text, tokens, reason) in enumerate(zip(texts, _shares(total, texts), reasons, strict=True))
         ]
 
     def message(self, response: httpx2.Response) -> str:
@@ -272,7 +391,7 @@ class _Call:
             answer = response.json()
             error = answer.get("error") or answer.get("detail") or answer.get("message")
             text = str(error.get("message") if isinstance(error, dict) else error or answer)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             text = response.text
         text = " ".join(text.split())[:500] or response.reason_phrase
         return text.replace(self.engine._key, "***") if self.engine._key else text
@@ -293,14 +412,46 @@ def _estimate(text: str) -> int:
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
-def _retry_after(response: httpx2.Response) -> float | None:
-    """The seconds that `Retry-After` asks for, as a number or a date."""
+def _count(given: object) -> int | None:
+    """A number of tokens or choices, if that is what it is."""
+    return given if type(given) is int and 0 <= given < 2**31 else None
+
+
+def _text(content: object) -> str:
+    """A message's text, which some servers give in parts."""
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content)
+    if not isinstance(content, str | None):
+        raise TypeError(f"content is {type(content).__name__}")
+    return _clean(content or "")
+
+
+def _clean(text: str) -> str:
+    """The text with U+FFFD for lone surrogates, which neither JSON nor Arrow can hold as UTF-8."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _read(journal: Path | None) -> dict[str, list[Completion]]:
+    """What an interrupted call was answered, by `_Call.name`."""
+    kept: dict[str, list[Completion]] = {}
+    if journal and journal.exists():
+        for line in journal.read_text().splitlines():
+            try:
+                name, texts = json.loads(line)
+                kept[name] = [Completion(**text) for text in texts]
+            except (ValueError, TypeError):  # the end of a line that was cut short
+                continue
+    return kept
+
+
+def _retry_after(response: httpx2.Response) -> float:
+    """The seconds that `Retry-After` asks for, as a number or a date; 0 where it says nothing that makes sense."""
     text = response.headers.get("retry-after", "")
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return None
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0

@@ -1,7 +1,8 @@
 """The endpoints of the local Hub: what each request of the Hugging Face clients is answered.
 
 One function per endpoint, `(hub, request, body) -> response`, called in a worker thread; only the upload of a large
-file is streamed. `plum_hub.hub.server` routes to them and runs them. A refusal is a `HubError`.
+file is streamed. `plum_hub.hub.server` routes to them and runs them; who asks for what is read by
+`plum_hub.hub.request`. A refusal is a `HubError`.
 """
 
 import base64
@@ -11,9 +12,8 @@ import hmac
 import json
 import re
 import time
-from pathlib import Path
 from typing import IO, Any
-from urllib.parse import parse_qs, quote, unquote, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 import yaml
 from starlette.concurrency import run_in_threadpool
@@ -21,104 +21,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from plum_hub.hub.info import expanded, front_matter, hub_date, listing, repository_info
-from plum_hub.hub.repository import SHA256, Change, HubError, Repository, Revision, check_path
-from plum_hub.hub.storage import Store
-from plum_hub.hub.tokens import User, read_tokens
+from plum_hub.hub.repository import SHA256, Change, HubError, Revision, check_path
+from plum_hub.hub.request import BAD_TOKEN, Hub, base_url, field, flag, json_of, part, reply, web_path
+from plum_hub.hub.tokens import User
 
-BAD_TOKEN = "Invalid credentials in Authorization header"  # this exact text keeps 401 from becoming "repo not found"
 UPLOAD_LINK_SECONDS = 24 * 3600
-
-# --------------------------------------------------------------------------------------------------------------------
-# Requests: who asks, for which repository, with which body
-
-
-class Hub:
-    """What every request needs: the store, the secret that signs upload links, and the tokens."""
-
-    def __init__(self, root: Path, identity: dict[str, str]) -> None:
-        self.root, self.id, self.store = root, identity["id"], Store(root)
-        self._secret = identity["secret"].encode()
-        self._tokens: tuple[tuple[int, int] | None, dict[str, User]] = (None, {})
-
-    def user(self, request: Request) -> User | None:
-        """Who sends the request; None for nobody. 401 for a token that is not known."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if not scheme:
-            return None
-        stat = (self.root / "tokens.json").stat()
-        version = (stat.st_mtime_ns, stat.st_ino)
-        if self._tokens[0] != version:  # someone added or revoked a token
-            self._tokens = (version, read_tokens(self.root))
-        user = self._tokens[1].get(token.strip()) if scheme.lower() == "bearer" else None
-        if user is None:
-            raise HubError(401, BAD_TOKEN)
-        return user
-
-    def writer(self, request: Request, owner: str) -> User:
-        """The user, if allowed to write to the namespace `owner`; 401 or 403 otherwise."""
-        user = self.user(request)
-        if user is None:
-            raise HubError(401, BAD_TOKEN)
-        if user.role != "write":
-            raise HubError(403, "This token has role 'read': a token with role 'write' is needed")
-        if user.name != owner:
-            raise HubError(403, f"You don't have the rights to write to the namespace {owner}")
-        return user
-
-    def repository(self, request: Request) -> Repository:
-        """The repository that the path names; 404 when it is missing or hidden from the user."""
-        user = self.user(request)
-        kind, owner, name = (_part(request, key) for key in ("kind", "owner", "name"))
-        found = self.store.get(kind or "models", owner, name)
-        if found is None or (found.private and (user is None or user.name != owner)):
-            raise HubError(404, "Repository not found", "RepoNotFound")
-        return found
-
-    def writable(self, request: Request) -> tuple[Repository, User]:
-        """As `repository`, for a request that changes it."""
-        found = self.repository(request)
-        return found, self.writer(request, found.owner)
-
-    def sign(self, *parts: object) -> str:
-        """A signature over `parts`: upload links carry one, since the clients send no token with them."""
-        text = json.dumps([str(part) for part in parts])
-        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
-
-
-def _part(request: Request, key: str) -> str:
-    """A decoded part of the path. Routing goes by the raw path, so that `refs%2Fpr%2F1` stays one part."""
-    return unquote(request.path_params.get(key, ""))
-
-
-def _json(body: IO[bytes]) -> dict[str, Any]:
-    try:
-        value = json.load(body)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise HubError(400, "The body must be a JSON object")
-    return value
-
-
-def _field(value: dict[str, Any], key: str, kind: type = str) -> Any:
-    if not isinstance(value.get(key), kind):
-        raise HubError(400, f"Missing or malformed field: {key}")
-    return value[key]
-
-
-def reply(value: Any, status: int = 200, **headers: str) -> Response:
-    # default=str: YAML in a card may hold dates.
-    content = json.dumps(value, default=str).encode()
-    return Response(content, status, {key.replace("_", "-"): text for key, text in headers.items()}, "application/json")
-
-
-def _base(request: Request) -> str:
-    return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
-
-
-def _web_path(repository: Repository) -> str:
-    return repository.id if repository.kind == "models" else f"datasets/{repository.id}"
-
 
 # --------------------------------------------------------------------------------------------------------------------
 # Account and repositories
@@ -141,10 +48,10 @@ def whoami(hub: Hub, request: Request, body: IO[bytes]) -> Response:
 
 def _named_in_body(hub: Hub, request: Request, body: IO[bytes]) -> tuple[str, str, User, dict[str, Any]]:
     """(kind, name, user, all fields) of a request that names its repository in the body."""
-    fields = _json(body)
+    fields = json_of(body)
     user = hub.user(request)
     owner = fields.get("organization") or (user.name if user else "")
-    return fields.get("type", "model") + "s", _field(fields, "name"), hub.writer(request, owner), fields
+    return fields.get("type", "model") + "s", field(fields, "name"), hub.writer(request, owner), fields
 
 
 def create_repo(hub: Hub, request: Request, body: IO[bytes]) -> Response:
@@ -160,7 +67,7 @@ def create_repo(hub: Hub, request: Request, body: IO[bytes]) -> Response:
         status, error = 409, {"error": refused.message}  # the clients want the url all the same
     prefix = "" if kind == "models" else f"{kind}/"
     repo_id = f"{user.name}/{name}"
-    known = {"url": f"{_base(request)}/{prefix}{repo_id}", "name": repo_id, "id": repo_id}
+    known = {"url": f"{base_url(request)}/{prefix}{repo_id}", "name": repo_id, "id": repo_id}
     return reply(error | known, status, **({"X_Error_Message": error["error"]} if error else {}))
 
 
@@ -177,7 +84,7 @@ def delete_repo(hub: Hub, request: Request, body: IO[bytes]) -> Response:
 def settings(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """PUT /api/KIND/ID/settings: only the visibility."""
     repository, _ = hub.writable(request)
-    visibility = _json(body).get("visibility")
+    visibility = json_of(body).get("visibility")
     if visibility not in ("private", "public"):
         raise HubError(400, "The local Hub knows one setting: visibility, private or public")
     repository.set_private(visibility == "private")
@@ -188,7 +95,7 @@ def list_repos(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """GET /api/KIND?author=&search=&filter=&sort=&limit="""
     user, query = hub.user(request), request.query_params
     found = []
-    for repository in hub.store.list(_part(request, "kind")):
+    for repository in hub.store.list(part(request, "kind")):
         if repository.private and (user is None or user.name != repository.owner):
             continue
         if query.get("author", repository.owner).lower() != repository.owner.lower():
@@ -211,14 +118,14 @@ def list_repos(hub: Hub, request: Request, body: IO[bytes]) -> Response:
 def repo_info(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """GET /api/KIND/ID[/revision/REV]"""
     repository = hub.repository(request)
-    commit = repository.resolve(_part(request, "rev") or "main")
+    commit = repository.resolve(part(request, "rev") or "main")
     info = repository_info(repository, commit, blobs=request.query_params.get("blobs", "").lower() in ("true", "1"))
     return reply(expanded(info, request.query_params.getlist("expand")), X_Repo_Commit=commit)
 
 
 def validate_yaml(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """POST /api/validate-yaml: the front matter of a card, before it is committed"""
-    front = front_matter(_field(_json(body), "content"))
+    front = front_matter(field(json_of(body), "content"))
     if front is None:
         return reply({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
     try:
@@ -236,26 +143,26 @@ def validate_yaml(hub: Hub, request: Request, body: IO[bytes]) -> Response:
 def tree(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """GET /api/KIND/ID/tree/REV[/PATH]?recursive=&expand="""
     repository = hub.repository(request)
-    commit = repository.resolve(_part(request, "rev"))
-    folder = _part(request, "path").strip("/")
+    commit = repository.resolve(part(request, "rev"))
+    folder = part(request, "path").strip("/")
     entries = repository.snapshot(commit)
     if folder and not (folder in entries and entries[folder].is_folder):
         raise HubError(404, f"{folder} does not exist on this revision", "EntryNotFound", commit)
     prefix = f"{folder}/" if folder else ""
     inside = [entry for path, entry in entries.items() if path.startswith(prefix)]
-    if not _flag(request.query_params.get("recursive")):
+    if not flag(request.query_params.get("recursive")):
         inside = [entry for entry in inside if "/" not in entry.path[len(prefix) :]]
-    return reply(listing(repository, commit, inside, _flag(request.query_params.get("expand"))), X_Repo_Commit=commit)
+    return reply(listing(repository, commit, inside, flag(request.query_params.get("expand"))), X_Repo_Commit=commit)
 
 
 def paths_info(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """POST /api/KIND/ID/paths-info/REV with a form: paths=...&expand="""
     repository = hub.repository(request)
-    commit = repository.resolve(_part(request, "rev"))
+    commit = repository.resolve(part(request, "rev"))
     form = parse_qs(body.read().decode(errors="replace"))
     entries = repository.snapshot(commit)
     found = [entries[path] for path in (path.strip("/") for path in form.get("paths", [])) if path in entries]
-    return reply(listing(repository, commit, found, _flag(form.get("expand", [""])[0])))
+    return reply(listing(repository, commit, found, flag(form.get("expand", [""])[0])))
 
 
 def commits(hub: Hub, request: Request, body: IO[bytes]) -> Response:
@@ -267,7 +174,7 @@ def commits(hub: Hub, request: Request, body: IO[bytes]) -> Response:
         known = {"id": revision.oid, "title": revision.title, "message": revision.message, "authors": authors}
         return known | {"date": hub_date(revision.date)}
 
-    return reply([described(revision) for revision in repository.history(repository.resolve(_part(request, "rev")))])
+    return reply([described(revision) for revision in repository.history(repository.resolve(part(request, "rev")))])
 
 
 def refs(hub: Hub, request: Request, body: IO[bytes]) -> Response:
@@ -284,32 +191,32 @@ def refs(hub: Hub, request: Request, body: IO[bytes]) -> Response:
 def create_tag(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """POST /api/KIND/ID/tag/REV"""
     repository, user = hub.writable(request)
-    fields = _json(body)
-    commit = repository.resolve(_part(request, "rev"))
-    repository.create_tag(_field(fields, "tag"), commit, fields.get("message"), user.name)
+    fields = json_of(body)
+    commit = repository.resolve(part(request, "rev"))
+    repository.create_tag(field(fields, "tag"), commit, fields.get("message"), user.name)
     return reply({})
 
 
 def create_branch(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """POST /api/KIND/ID/branch/REV"""
     repository, _ = hub.writable(request)
-    start = _json(body).get("startingPoint") or "main"
-    repository.create_branch(_part(request, "rev"), repository.resolve(start))
+    start = json_of(body).get("startingPoint") or "main"
+    repository.create_branch(part(request, "rev"), repository.resolve(start))
     return reply({})
 
 
 def delete_ref(folder: str, hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """DELETE /api/KIND/ID/{tag,branch}/REV"""
     repository, _ = hub.writable(request)
-    repository.delete_ref(folder, _part(request, "rev"))
+    repository.delete_ref(folder, part(request, "rev"))
     return reply({})
 
 
 def resolve(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """GET and HEAD /[datasets/]ID/resolve/REV/PATH, with Range"""
     repository = hub.repository(request)
-    commit = repository.resolve(_part(request, "rev"))
-    entry = repository.entry(commit, _part(request, "path"))
+    commit = repository.resolve(part(request, "rev"))
+    entry = repository.entry(commit, part(request, "path"))
     etag = f'"{entry.sha256 or entry.oid}"'
     headers = {"X-Repo-Commit": commit, "ETag": etag, "Accept-Ranges": "bytes"}
     if entry.sha256:
@@ -339,10 +246,6 @@ def _range(header: str | None, size: int) -> range | None:
     return range(int(found[1]), min(int(found[2]) + 1, size) if found[2] else size)
 
 
-def _flag(value: str | None) -> bool:
-    return (value or "").lower() in ("true", "1")
-
-
 # --------------------------------------------------------------------------------------------------------------------
 # Commits and uploads
 
@@ -350,12 +253,12 @@ def _flag(value: str | None) -> bool:
 def preupload(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """POST /api/KIND/ID/preupload/REV: how each file is to be sent, and whether the Hub has it already"""
     repository, _ = hub.writable(request)
-    commit = repository.resolve(_part(request, "rev"))
-    fields = _json(body)
+    commit = repository.resolve(part(request, "rev"))
+    fields = json_of(body)
     ignored, present = repository.ignores(commit, fields.get("gitIgnore")), repository.snapshot(commit)
     answers = []
-    for file in _field(fields, "files", list):
-        path, size = check_path(_field(file, "path")), _field(file, "size", int)
+    for file in field(fields, "files", list):
+        path, size = check_path(field(file, "path")), field(file, "size", int)
         large = size > 0 and repository.is_large(commit, path, size, _decode(file.get("sample", "")))
         entry = present.get(path)
         known = (entry.sha256 or entry.oid) if entry and not entry.is_folder else None
@@ -374,19 +277,19 @@ def _decode(text: Any) -> bytes:
 def lfs_batch(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """POST /[datasets/]ID.git/info/lfs/objects/batch: where to put each large file"""
     repository, _ = hub.writable(request)
-    fields = _json(body)
+    fields = json_of(body)
     if fields.get("operation") != "upload":
         raise HubError(400, "Large files are downloaded through /resolve/")
     answers = []
-    for item in _field(fields, "objects", list):
-        oid, size = _field(item, "oid"), _field(item, "size", int)
+    for item in field(fields, "objects", list):
+        oid, size = field(item, "oid"), field(item, "size", int)
         answer: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
         if not repository.large_file(oid).exists():
             expires = int(time.time()) + UPLOAD_LINK_SECONDS
             signature = hub.sign(repository.kind, repository.id, oid, size, expires)
             query = urlencode({"size": size, "expires": expires, "signature": signature})
-            link = f"{_base(request)}/lfs/{repository.kind}/{quote(repository.id)}/{oid}?{query}"
-            verify = f"{_base(request)}/{_web_path(repository)}.git/info/lfs/objects/verify"
+            link = f"{base_url(request)}/lfs/{repository.kind}/{quote(repository.id)}/{oid}?{query}"
+            verify = f"{base_url(request)}/{web_path(repository)}.git/info/lfs/objects/verify"
             answer["actions"] = {"upload": {"href": link, "header": {}}, "verify": {"href": verify, "header": {}}}
         answers.append(answer)
     return reply({"transfer": "basic", "objects": answers})
@@ -395,7 +298,7 @@ def lfs_batch(hub: Hub, request: Request, body: IO[bytes]) -> Response:
 async def lfs_upload(request: Request) -> Response:
     """PUT /lfs/KIND/ID/SHA256: streamed to disk, and taken only if size and sha256 are as announced"""
     hub: Hub = request.app.state.hub
-    kind, owner, name, oid = (_part(request, key) for key in ("kind", "owner", "name", "oid"))
+    kind, owner, name, oid = (part(request, key) for key in ("kind", "owner", "name", "oid"))
     query = request.query_params
     size, expires = query.get("size", ""), query.get("expires", "")
     signature = hub.sign(kind, f"{owner}/{name}", oid, size, expires)
@@ -426,8 +329,8 @@ async def lfs_upload(request: Request) -> Response:
 def lfs_verify(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """POST /[datasets/]ID.git/info/lfs/objects/verify"""
     repository, _ = hub.writable(request)
-    fields = _json(body)
-    path = repository.large_file(_field(fields, "oid"))
+    fields = json_of(body)
+    path = repository.large_file(field(fields, "oid"))
     if not path.exists() or path.stat().st_size != fields.get("size"):
         raise HubError(404, "Large file not found")
     return reply({})
@@ -436,7 +339,7 @@ def lfs_verify(hub: Hub, request: Request, body: IO[bytes]) -> Response:
 def commit(hub: Hub, request: Request, body: IO[bytes]) -> Response:
     """POST /api/KIND/ID/commit/REV: one JSON object a line, first the header, then one per operation"""
     repository, user = hub.writable(request)
-    if _flag(request.query_params.get("create_pr")):
+    if flag(request.query_params.get("create_pr")):
         raise HubError(400, "The local Hub has no pull requests: commit to a branch instead")
     header: dict[str, Any] = {}
     changes: list[Change] = []
@@ -451,17 +354,17 @@ def commit(hub: Hub, request: Request, body: IO[bytes]) -> Response:
         if key == "header":
             header = value
         elif key == "file":
-            content = _field(value, "content")
+            content = field(value, "content")
             raw = _decode(content) if value.get("encoding") == "base64" else content.encode()
-            changes.append(Change(_field(value, "path"), repository.add_blob(raw)))
+            changes.append(Change(field(value, "path"), repository.add_blob(raw)))
         elif key == "lfsFile":
-            oid = repository.add_pointer(_field(value, "oid"), value.get("size"))
-            changes.append(Change(_field(value, "path"), oid))
+            oid = repository.add_pointer(field(value, "oid"), value.get("size"))
+            changes.append(Change(field(value, "path"), oid))
         elif key in ("deletedFile", "deletedFolder"):
-            changes.append(Change(_field(value, "path"), is_folder=key == "deletedFolder"))
+            changes.append(Change(field(value, "path"), is_folder=key == "deletedFolder"))
         else:
             raise HubError(400, f"Unknown operation in the commit: {key}")
-    title, message, parent = _field(header, "summary"), header.get("description") or "", header.get("parentCommit")
-    oid = repository.commit(_part(request, "rev"), changes, title, message, user.name, parent)
-    url = f"{_base(request)}/{_web_path(repository)}/commit/{oid}"
+    title, message, parent = field(header, "summary"), header.get("description") or "", header.get("parentCommit")
+    oid = repository.commit(part(request, "rev"), changes, title, message, user.name, parent)
+    url = f"{base_url(request)}/{web_path(repository)}/commit/{oid}"
     return reply({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,15 @@ def template(name: str) -> str:
     return str(folder / f"{name}.md.jinja")
 
 
-def publish_dataset(recipe: Recipe, views: dict[str, Dataset], facts: dict[str, Any]) -> Published:
+def publish_dataset(
+    recipe: Recipe, views: dict[str, Dataset], facts: dict[str, Any], history: Sequence[dict[str, Any]] = ()
+) -> Published:
     """Publish a run's configs with their card and the resolved recipe, as `<namespace>/<name>@<tag>`.
 
     Args:
         views: config name -> rows; `kto` is the default config, or `samples` where there are no preferences.
         facts: what the card says besides: counts, examples, generator and policy.
+        history: a row for each online round up to this one (`plum_hub.run`).
     """
     from huggingface_hub import DatasetCard
 
@@ -70,6 +74,7 @@ def publish_dataset(recipe: Recipe, views: dict[str, Dataset], facts: dict[str, 
             configs={name: (len(rows), rows.column_names) for name, rows in views.items() if len(rows)},
             default=default,
             version=__version__,
+            history=history,
             **facts,
         )
         card.save(folder / "README.md")
@@ -86,6 +91,7 @@ def publish_checkpoint(
     scores: list[Score],
     before: list[Score] | None = None,
     differences: dict[str, tuple[float, tuple[float, float]]] | None = None,
+    history: Sequence[dict[str, Any]] = (),
 ) -> Published:
     """Publish a trained checkpoint with its card.
 
@@ -93,7 +99,8 @@ def publish_checkpoint(
         name: the entry of `train`, or `seed_policy`.
         folder: the checkpoint that `plum_hub.train.train` wrote; the card is added to a copy.
         record: what `train` returned.
-        scores: of this checkpoint; before: of its base; differences: metric -> paired difference and interval.
+        scores: of this checkpoint; before: of its base; differences: `Score.key` -> paired difference and interval.
+        history: a row for each online round up to this one.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -125,8 +132,9 @@ def publish_checkpoint(
             record=record,
             arguments=json.dumps(record["args"], indent=2, sort_keys=True),
             scores=scores,
-            before={score.metric: score for score in before or []},
+            before={score.key: score for score in before or []},
             differences=differences or {},
+            history=history,
             version=__version__,
         )
         card.save(copy / "README.md")

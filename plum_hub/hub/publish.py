@@ -13,7 +13,7 @@ import filecmp
 import hashlib
 import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +29,20 @@ SHARD_BYTES = 500_000_000  # of one parquet file, as `datasets` itself does
 
 @dataclass(frozen=True)
 class Published:
-    """What was published: repository, tag and the commit that the tag points to."""
+    """What was published: repository, tag and the commit that the tag points to; in words as a string."""
 
     repo: str
     tag: str
     commit: str
+    new: bool = field(default=True, compare=False)  # made by this call; else the tag with these files was there before
+
+    def __str__(self) -> str:
+        name = f"{self.repo}@{self.tag} ({self.commit[:8]})"
+        return f"published {name}" if self.new else f"{name} was there already, with the same files"
+
+    def as_json(self) -> dict[str, str]:
+        """What stays the same however often a finished run is started again."""
+        return {"repo": self.repo, "tag": self.tag, "commit": self.commit}
 
 
 def check_target(repo: str, tag: str, repo_type: RepoType) -> bool:
@@ -125,7 +134,7 @@ def publish(folder: Path, repo: str, tag: str, repo_type: RepoType, private: boo
                     f"{repo_type} {repo} has a tag {tag} already, with other content ({different[0]} differs); "
                     "a tag never moves: publish under another one with --set tag=..."
                 )
-            return Published(repo, tag, _sha(repo, tag, repo_type))
+            return Published(repo, tag, _sha(repo, tag, repo_type), new=False)
         head = _sha(repo, "main", repo_type)
         remote = set(api.list_repo_files(repo, repo_type=repo_type, revision=head))
         ours = remote if MARK in remote else set()  # never remove what somebody else has put there
@@ -139,6 +148,24 @@ def publish(folder: Path, repo: str, tag: str, repo_type: RepoType, private: boo
         api.create_tag(repo, tag=tag, revision=commit, repo_type=repo_type)
         _read_back(repo, tag, repo_type, files)
     return Published(repo, tag, commit)
+
+
+def tag_again(repo: str, commit: str, tag: str, repo_type: RepoType) -> None:
+    """Give a published commit a further tag; nothing happens if it has that tag already.
+
+    Raises:
+        UserError: the tag is another commit's.
+    """
+    from huggingface_hub import HfApi
+
+    with explained(repo, repo_type):
+        if tag not in _tags(repo, repo_type):
+            HfApi().create_tag(repo, tag=tag, revision=commit, repo_type=repo_type)
+        elif _sha(repo, tag, repo_type) != commit:
+            raise UserError(
+                f"{repo_type} {repo} has a tag {tag} already, of another commit than {commit[:8]}; "
+                "a tag never moves: publish under another one with --set tag=..."
+            )
 
 
 def _tags(repo: str, repo_type: RepoType) -> set[str]:

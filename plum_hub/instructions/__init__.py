@@ -1,8 +1,7 @@
 """Rows from outside: instruction sets and existing generations, from the Hub or from files.
 
-    instructions = load_instructions(recipe)         # id, instruction, entry_point
-    rows, dropped, counts = prepare(recipe)          # the same rows, and what was left out and why
-    texts = load_texts(recipe, recipe.tests.import_, instructions, cap=3)
+    rows, dropped, counts = prepare(recipe)          # id, instruction, entry_point; what was left out, and why
+    texts = load_texts(recipe, recipe.tests.import_, rows, cap=3)
 
 Files are JSON lines, JSON, CSV or parquet, gzipped or not. `instructions.source` names a well-known set (`sources`);
 its rows are cleaned (`filters`) and freed from benchmark tasks (`decontaminate`, `benchmarks`). Any other set is taken
@@ -11,14 +10,24 @@ as it is unless the recipe says `clean: true`. Not covered: the sets' gold solut
 
 from __future__ import annotations
 
+import gzip
+import importlib.metadata
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from plum_hub import stages
 from plum_hub.errors import UserError
 from plum_hub.instructions import benchmarks, filters
-from plum_hub.instructions.decontaminate import build
+from plum_hub.instructions.decontaminate import Task, build
 from plum_hub.instructions.sources import SOURCES, Source, read
 from plum_hub.recipe import Import, Instructions, Recipe, Rows
+from plum_hub.stages import dstc_prompt
 from plum_hub.stages.extract import fill
 
 if TYPE_CHECKING:
@@ -57,6 +66,8 @@ def load_rows(recipe: Recipe, source: Rows) -> Dataset:
         suffix = next((s for s in reversed(path.suffixes) if s != ".gz"), "")
         if suffix not in BUILDERS:
             raise UserError(f"{path}: cannot read `{suffix}` files; use one of {', '.join(BUILDERS)}, gzipped or not")
+        if suffix != ".parquet":
+            _check_utf8(path)
         try:
             rows = load_dataset(BUILDERS[suffix], data_files=str(path), split="train")
         except Exception as error:  # whatever the reader of this kind of file makes of a broken or empty one
@@ -72,6 +83,19 @@ def load_rows(recipe: Recipe, source: Rows) -> Dataset:
     return rows.select(range(min(source.limit or len(rows), len(rows))))
 
 
+def _check_utf8(path: Path) -> None:
+    """Raise UserError for text in another encoding, which Arrow takes in and stumbles over much later."""
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):  # noqa: B007 the number is for the message
+                line.decode()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 in line {number}; `iconv -t UTF-8` converts it") from None
+    except (OSError, EOFError):
+        return  # no file, or no gzip: the reader says so
+
+
 def column(rows: Dataset, name: str, source: Rows) -> list[Any]:
     """All values of a column.
 
@@ -84,17 +108,11 @@ def column(rows: Dataset, name: str, source: Rows) -> list[Any]:
     return rows[name][:]
 
 
-def load_instructions(recipe: Recipe) -> Dataset:
-    """The recipe's instructions as rows of `id`, `instruction`, `entry_point` (empty where the source names none).
-
-    Raises:
-        UserError: as `prepare`.
-    """
-    return prepare(recipe).rows
-
-
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe, cache: Path | None = None) -> Prepared:
     """The recipe's instructions, cleaned if the recipe wants it, with an account of what was left out.
+
+    Args:
+        cache: a folder that keeps which rows the cleaning left, for the next call on the same rows and benchmarks.
 
     Raises:
         UserError: a column is missing, two rows have one id, a row is no text (where nothing is cleaned), a benchmark
@@ -116,13 +134,20 @@ def prepare(recipe: Recipe) -> Prepared:
     if "entry_point" in source.columns or "entry_point" in rows.column_names:
         name = source.columns.get("entry_point", "entry_point")
         entry_points = [str(value or "") for value in column(rows, name, source)]
-    if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
+    elif source.source == "self-oss-instruct" and "response" in rows.column_names:
+        entry_points = [dstc_prompt.entry_point(row) for row in rows]  # nothing else of the gold response is used
+    twice, times = Counter(ids).most_common(1)[0]
+    if times > 1:
         raise UserError(f"instruction id `{twice}` occurs more than once; map `columns.id` to a unique column")
     kept, lost, counts = list(range(len(rows))), list[Lost](), dict[str, Any]()
     if source.cleans:
         languages = column(rows, known.language, source) if known.language else None
-        kept, lost, counts = _clean(recipe, source, known, ids, values, languages)
+        tasks = {}
+        if source.decontaminate != ():  # before the work below: a benchmark that is missing is an error
+            tasks = benchmarks.load(recipe, source.decontaminate)
+        shaping = (source.model_dump(mode="json", exclude={"part", "prompt", "system"}), ids, values, languages, tasks)
+        kept, lost = _cleaned(cache, shaping, lambda: _clean(source, known, ids, values, languages, tasks))
+        counts = {"benchmarks": {name: len({task.name for task in found}) for name, found in tasks.items()}}
     else:
         for row, text in enumerate(values):
             if not isinstance(text, str) or not text.strip():
@@ -133,6 +158,11 @@ def prepare(recipe: Recipe) -> Prepared:
     if not kept:
         why = ", ".join(f"{reason} {n}" for reason, n in reasons.items())
         raise UserError(f"{source.file or source.dataset}: no instruction is left of {len(rows)} (dropped: {why})")
+    if source.part:
+        number, parts = map(int, source.part.split("/"))
+        kept = kept[number - 1 :: parts]
+        if not kept:
+            raise UserError(f"instructions.part {source.part}: there are fewer instructions than parts")
     return Prepared(
         Dataset.from_dict(
             {
@@ -165,18 +195,32 @@ def _known(source: Instructions) -> Source:
     )
 
 
+def _cleaned(
+    cache: Path | None, shaping: tuple[Any, ...], clean: Callable[[], tuple[list[int], list[Lost]]]
+) -> tuple[list[int], list[Lost]]:
+    """What `clean` returns, or returned for the same `shaping`, code and libraries, as a file in `cache` says."""
+    if cache is None:
+        return clean()
+    code = stages.code_version(sys.modules[__name__])
+    key = stages.fingerprint("instructions", code, importlib.metadata.version("datasketch"), shaping)
+    path = cache / f"{key}.json"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".part").write_text(json.dumps(clean()))
+        os.replace(path.with_suffix(".part"), path)
+    kept, lost = json.loads(path.read_text())
+    return kept, [(row, reason, detail) for row, reason, detail in lost]
+
+
 def _clean(
-    recipe: Recipe,
     source: Instructions,
     known: Source,
     ids: list[str],
     values: list[Any],
     languages: list[Any] | None,
-) -> tuple[list[int], list[Lost], dict[str, Any]]:
-    """The rows that stay, those that go, and the number of tasks of each benchmark that they were searched for."""
-    tasks = {}
-    if source.decontaminate != ():  # before the work below: a benchmark that is missing is an error
-        tasks = benchmarks.load(recipe, source.decontaminate)
+    tasks: dict[str, list[Task]],
+) -> tuple[list[int], list[Lost]]:
+    """The rows that stay, and those that go; some of the latter because they hold one of the benchmarks' `tasks`."""
     kept, lost = list(range(len(values))), list[Lost]()
 
     def drop(reason: str, found: filters.Drops) -> list[str]:
@@ -194,7 +238,7 @@ def _clean(
     threshold = source.near_duplicates or filters.JACCARD
     texts = drop("near_duplicate", filters.near_duplicates(texts, [ids[row] for row in kept], threshold))
     drop("contaminated", filters.contaminated(texts, build(task for found in tasks.values() for task in found)))
-    return kept, lost, {"benchmarks": {name: len({task.name for task in found}) for name, found in tasks.items()}}
+    return kept, lost
 
 
 def load_texts(recipe: Recipe, source: Import, instructions: Dataset, cap: int) -> dict[str, list[str]]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from plum_hub.errors import UserError
 from plum_hub.instructions.decontaminate import Task
+from plum_hub.progress import say
 
 if TYPE_CHECKING:
     from plum_hub.recipe import Recipe
@@ -88,7 +89,8 @@ BENCHMARKS = {
 
 
 def load(recipe: Recipe, names: Sequence[str] | None = None) -> dict[str, list[Task]]:
-    """The tasks of the benchmarks by name; without `names`, of all that are found (the others have no tasks).
+    """The tasks of the benchmarks by name; without `names`, of all that are found (the others have no tasks, and are
+    told of).
 
     Raises:
         UserError: one that is named is nowhere, none at all is found, or a file is not what its name says.
@@ -116,6 +118,11 @@ def load(recipe: Recipe, names: Sequence[str] | None = None) -> dict[str, list[T
             + ", ".join(_files(benchmark) for benchmark in BENCHMARKS.values())
             + "); point to a folder that has them with --set data_dir=DIR, "
             "or go without with --set instructions.decontaminate=[]"
+        )
+    if missing := [f"{name} ({_files(BENCHMARKS[name])})" for name, tasks in found.items() if not tasks]:
+        say(
+            f"warning: not decontaminated against {', '.join(missing)}, of which nothing was found; point to a folder "
+            "that has the files with --set data_dir=DIR"
         )
     return found
 

@@ -125,13 +125,14 @@ def test_responses() -> list[dict[str, str]]:
 def build_datasets() -> dict[str, Dataset]:
     """Config name -> dataset. String columns throughout; `prompt` and `completion` are lists of {role, content}.
 
-    `instructions`, `more_instructions`: id, instruction, entry_point. `demos`: prompt, completion (conversational
-    prompt-completion, for supervised fine-tuning). `test_responses`: id (an instruction's), response. `dev`, `heldout`:
-    id, instruction, entry_point, tests (a list of assert lines).
+    `instructions`, `more_instructions`, and both as `all_instructions`: id, instruction, entry_point. `demos`: prompt,
+    completion (conversational prompt-completion, for supervised fine-tuning). `test_responses`: id (an instruction's),
+    response. `dev`, `heldout`: id, instruction, entry_point, tests (a list of assert lines).
     """
     found: dict[str, Dataset] = {}
     for name in ("instructions", "more_instructions"):
         found[name] = Dataset.from_list([public(t) for t in splits()[name]])
+    found["all_instructions"] = Dataset.from_list([*found["instructions"], *found["more_instructions"]])
     found["demos"] = Dataset.from_list(
         [
             {

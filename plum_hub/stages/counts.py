@@ -37,6 +37,7 @@ def count_tests(shards: list[Dataset], consistency: str) -> dict[str, Any]:
                 tests.append(len(suite))
                 scores += [score] if score is not None else []
     wrong = sum(n for reason, n in reasons.items() if reason.startswith(("inconsistent", "solution_syntax_error")))
+    wrong -= reasons["inconsistent:infra_error"]  # nobody knows
     right = kept + sum(reasons[reason] for reason in _EXAMINED)
     rate = 100 * right / (right + wrong) if right + wrong and consistency == "reference" else None
     return {
@@ -63,8 +64,8 @@ def _tenths(scores: list[float]) -> dict[str, Any] | None:
 
 
 def count_samples(shards: list[Dataset], instructions: int) -> dict[str, Any]:
-    """Samples, those cut off by the token limit, those without a program, and where the programs were found
-    (`plum_hub.stages.extract.Extracted.how`)."""
+    """Samples, those cut off by the token limit, those that ended in an unusual way (`finish`, by the engine's reason),
+    those without a program, and where the programs were found (`plum_hub.stages.extract.Extracted.how`)."""
     finish, found, empty, total, seen = Counter[str](), Counter[str](), 0, 0, set()
     for shard in shards:
         finish.update(shard["finish_reason"])
@@ -80,19 +81,21 @@ def count_samples(shards: list[Dataset], instructions: int) -> dict[str, Any]:
         "dropped": without,
         "truncated": finish["length"],
         "truncation_rate": 100 * finish["length"] / total if total else None,
+        "finish": {reason: n for reason, n in finish.most_common() if reason not in ("stop", "length", "imported")},
         "no_code": empty,
         "extraction": dict(found.most_common()),
     }
 
 
 def count_judgements(judgements: Dataset) -> dict[str, Any]:
+    """Samples by label, by reason for having none, and by outcome; one that was not run has no outcome."""
     labels = Counter(judgements["label"])
     reasons = Counter(reason for reason in judgements["reason"] if reason)
     return {
         "in": len(judgements),
         "out": labels[CHOSEN] + labels[REJECTED],
         "dropped": dict(reasons.most_common()),
-        "outcomes": dict(Counter(judgements["outcome"]).most_common()),
+        "outcomes": dict(Counter(outcome for outcome in judgements["outcome"] if outcome).most_common()),
         "chosen": labels[CHOSEN],
         "rejected": labels[REJECTED],
     }

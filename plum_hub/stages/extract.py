@@ -1,4 +1,4 @@
-"""From a model's text to a program, and from a program to single tests: pure functions on strings.
+"""From a model's text to a program: pure functions on strings.
 
     extract("Sure:\\n```python\\ndef f(): ...\\n```").code
 
@@ -7,20 +7,23 @@ text that is Python as it stands is the program; else its Python code blocks are
 
 Of several blocks the first that defines something stays, joined by those that define other names; examples, tests and
 blocks that only use it are left out. Where a later block defines the same again, the first stays, unless the later one
-defines all of that and more, or is announced as the complete, final or corrected program: in answers of ChatGPT and
-GPT-3.5 (Evol-Instruct-Code) second definitions are mostly excerpts, variants, and counter-examples ("with a logical
-error"), and the announced ones are the whole of what came in pieces.
+defines all of that and more, is announced as the complete, final or corrected program, or comes after words that take
+the earlier one back ("Wait, that is wrong"): in answers of ChatGPT and GPT-3.5 (Evol-Instruct-Code) second definitions
+are mostly excerpts, variants, and counter-examples ("with a logical error"), and the announced ones are the whole of
+what came in pieces.
 
 A program that is broken stays as broken as it was written: leaving out the broken part of it would turn a syntax error,
 which PLUM drops, into a program that runs and is rejected.
 
 Not covered: a fence that opens and closes on one line of prose; doctest sessions (`>>>`) and notebook commands (`!pip`)
-as programs; blocks that only make sense as a patch of an earlier one.
+as programs; blocks that only make sense as a patch of an earlier one. A test generator's answer with its parts and its
+tests is taken apart in `parts`.
 """
 
 from __future__ import annotations
 
 import ast
+import bisect
 import builtins
 import codeop
 import re
@@ -29,7 +32,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
-_PYTHON = {"", "python", "python3", "python2", "py", "py3", "ipython", "ipython3"}
+PYTHON = {"", "python", "python3", "python2", "py", "py3", "ipython", "ipython3"}
 _FENCE = re.compile(r"^(?P<before>[^`]*?)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 _QUOTE = re.compile(r"^[ \t]*(?:>[ \t]?)+")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d+[.)])?[ \t]*")  # what may stand before a ~~~ fence: nothing, or a list's mark
@@ -37,6 +40,14 @@ _DEFINES = re.compile(r"^(?:async def|def|class)[ \t]+(\w+)", re.MULTILINE)
 _USAGE_NAME = re.compile(r"main|run|(?:run_)?tests?|check|(?:tests?|example|demo|usage)_\w*|Test\w*|\w*Tests?")
 _USAGE_INTRO = re.compile(r"\b(?:examples?|usage|used|use (?:it|this|the)|test(?:s|ed|ing)?|demo\w*|output)\b", re.I)
 _WHOLE_INTRO = re.compile(r"\b(?:complete|completed|full|final|whole|correct(?:ed)?|fixed|together)\b", re.I)
+_TAKEN_BACK = re.compile(  # said of what stands above, not of what follows
+    r"^\W*(?:oops|whoops|wait|hold on)\b|\bI(?:'ve| have)? made (?:an?|some) (?:\w+ )?(?:mistake|error|typo)"
+    r"|\bmy (?:mistake|bad)\b"
+    r"|\b(?:that|it|(?:the|my) (?:above|first|previous|earlier|initial)(?: \w+){0,2}|the \w+ above)(?:'s| is| was)"
+    r" (?:actually )?(?:wrong|incorrect|not (?:right|correct|quite right|quite correct)|broken|buggy)\b"
+    r"|\bhere(?:'s| is) the right (?:one|version|way|code|program|solution|implementation|answer)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 #: Lines that only code has: outside of the run of Python that was found, they tell that it is a part of the program.
 _CODE = re.compile(
@@ -60,24 +71,6 @@ _END = re.compile(  # a turn's end; what follows belongs to nobody. At a line's 
     re.MULTILINE,
 )
 
-_BRACKET_HEAD = re.compile(r"^[^\w\[\n]*\[([\w ]+)\][^\w\n]*$", re.MULTILINE)  # perhaps in bold, or a heading
-_HEAD = re.compile(  # marked by brackets, #, bold or a colon, perhaps numbered; text may follow on the line
-    r"^[ \t]*(?P<mark>\#{1,6}[ \t]*)?(?P<bold>\*{2,3}|__)?[ \t]*"
-    r"(?:(?:[Pp]art|[Ss]tep|PART|STEP)?[ \t]*\d+[.):][ \t]*)?(?P<bold2>\*{2,3})?"
-    r"(?P<bracket>\[)?[ \t]*(?P<name>[A-Za-z][A-Za-z_ ]{2,30})(?P<colon>:)?[ \t]*(?(bracket)\])"
-    r"[ \t]*(?P<colon2>:)?[ \t]*(?:\*{2,3}|__)?[ \t]*(?P<colon3>:)?[ \t]*(?P<rest>\S.*)?$"
-)
-_PARTS = {
-    "analysis": ("analysis", "problem analysis", "reasoning", "explanation"),
-    "solution": ("solution", "reference solution", "solution code", "implementation"),
-    "start_code": ("start code", "starter code", "startcode", "start_code", "skeleton", "function signature"),
-    "test_code": (
-        *("test code", "testcode", "test_code", "test", "tests", "test case", "test cases"),
-        *("unit test", "unit tests", "test suite", "assertions"),
-    ),
-}
-_PART_OF = {word: part for part, words in _PARTS.items() for word in words}
-
 How = Literal["fence", "fences", "unclosed_fence", "bare", "none"]
 
 
@@ -91,11 +84,15 @@ class Extracted:
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
+    """A fenced block of a text."""
+
     language: str
     body: str
     closed: bool
     intro: str  # the last line of prose before it
+    between: str  # all of the prose since the block before it
+    lines: tuple[int, int]  # of the text: the body's first, and the one after its last
 
 
 def extract_code(text: str) -> str:
@@ -109,17 +106,17 @@ def extract(text: str, entry_point: str = "") -> Extracted:
     Args:
         entry_point: the name that the task gives, if it gives one: a block that defines it is part of the program.
     """
-    text, open_thought = _answer(text)
+    text, open_thought = final_answer(text)
     if not text.strip():
         return Extracted("", "none", open_thought)
-    tree = _parse(text)
+    tree = parsed(text)
     if tree is not None:
         # Prose of one word is Python, too.
         if all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Name | ast.Constant) for node in tree.body):
             return Extracted("", "none", open_thought)
         return Extracted(text.strip("\n") + "\n", "bare", open_thought)
-    blocks = _blocks(text)
-    python = [block for block in blocks if block.language in _PYTHON and block.body.strip()]
+    blocks = fenced_blocks(text)
+    python = [block for block in blocks if block.language in PYTHON and block.body.strip()]
     if not python:
         others = [block for block in blocks if block.body.strip()]
         if others:  # another language: not a program for us, and a syntax error as such
@@ -134,21 +131,12 @@ def extract(text: str, entry_point: str = "") -> Extracted:
     return Extracted(code, how, open_thought or not blocks[-1].closed)
 
 
-def _answer(text: str) -> tuple[str, bool]:
+def final_answer(text: str) -> tuple[str, bool]:
     """`text` without thoughts and chat markers, and whether it ends within a thought."""
     text = text.replace("\r\n", "\n").removeprefix("\ufeff")
     if found := _TURN.match(text):
         text = text[found.end() :]
-    kept, unclosed = "", False
-    # Chat templates may begin the thought in the prompt: then the text starts within it.
-    closing, opening = _CLOSE_THOUGHT.search(text), _OPEN_THOUGHT.search(text)
-    if closing and not (opening and opening.start() < closing.start()):
-        text = text[closing.end() :]
-    while opening := _OPEN_THOUGHT.search(text):
-        kept += text[: opening.start()]
-        closing = re.compile(rf"</{opening[1]}>", re.IGNORECASE).search(text, opening.end())
-        text, unclosed = (text[closing.end() :], False) if closing else ("", True)
-    text = kept + text
+    text, unclosed = _without_thoughts(text)
     for end in _END.finditer(text):
         if text[: end.start()].strip():
             text = text[: end.start()]
@@ -156,7 +144,47 @@ def _answer(text: str) -> tuple[str, bool]:
     return text, unclosed
 
 
-def _parse(code: str) -> ast.Module | None:
+def _without_thoughts(text: str) -> tuple[str, bool]:
+    """`text` without thoughts, and whether it ends within one."""
+    if not _CLOSE_THOUGHT.search(text) and not _OPEN_THOUGHT.search(text):
+        return text, False
+    programs = _whole_programs(text)
+
+    def first(mark: re.Pattern[str], at: int) -> re.Match[str] | None:
+        while found := mark.search(text, at):
+            place = found.start()
+            i = bisect.bisect(programs, place, key=lambda program: program[0]) - 1
+            if i < 0 or place >= programs[i][1]:
+                return found
+            at = programs[i][1]
+        return None
+
+    kept, at, unclosed = "", 0, False
+    # Chat templates may begin the thought in the prompt: then the text starts within it.
+    closing, opening = first(_CLOSE_THOUGHT, 0), first(_OPEN_THOUGHT, 0)
+    if closing and not (opening and opening.start() < closing.start()):
+        at = closing.end()
+    while opening := first(_OPEN_THOUGHT, at):
+        kept += text[at : opening.start()]
+        closing = first(re.compile(rf"</{opening[1]}>", re.IGNORECASE), opening.end())
+        at, unclosed = (closing.end(), False) if closing else (len(text), True)
+    return kept + text[at:], unclosed
+
+
+def _whole_programs(text: str) -> list[tuple[int, int]]:
+    """Where in `text` Python stands, from and to: all of it, or its blocks. A thought's mark in it is a string's."""
+    if parsed(text) is not None:
+        return [(0, len(text))]
+    ends = [-1, *(found.start() for found in re.finditer("\n", text)), len(text)]
+    return [
+        (ends[block.lines[0]] + 1, ends[block.lines[1]])
+        for block in fenced_blocks(text)
+        if block.language in PYTHON and parsed(block.body) is not None
+    ]
+
+
+def parsed(code: str) -> ast.Module | None:
+    """The syntax tree of a program; None where it is no Python, or Python's own parser cannot hold it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd escapes in a model's code are none of our warnings
@@ -165,7 +193,7 @@ def _parse(code: str) -> ast.Module | None:
         return None
 
 
-def _blocks(text: str) -> list[_Block]:
+def fenced_blocks(text: str) -> list[Block]:
     """The fenced blocks of `text`, in order.
 
     A fence ends at a line of at least as many of its marks, not much further in than it began, or at marks that end or
@@ -173,8 +201,8 @@ def _blocks(text: str) -> list[_Block]:
     string of the program.
     """
     lines = text.split("\n")
-    blocks: list[_Block] = []
-    at = 0
+    blocks: list[Block] = []
+    at = after = 0
     intro = ""
     while at < len(lines):
         line = lines[at]
@@ -189,8 +217,10 @@ def _blocks(text: str) -> list[_Block]:
         language, first = _language(found["info"])
         inside = [_QUOTE.sub("", inner) if quote else inner for inner in lines[at + 1 :]]
         body, used, closed = _body(inside, found["fence"], _width(found["before"]), language)
-        blocks.append(_Block(language, first + _level(body, found["before"]), closed, intro))
-        at += 1 + used
+        between = "\n".join([*lines[after:at], found["before"]])
+        place = (at + 1, at + 1 + used - closed)
+        blocks.append(Block(language, first + _level(body, found["before"]), closed, intro, between, place))
+        after = at = at + 1 + used
         intro = ""
     return blocks
 
@@ -214,7 +244,7 @@ def _level(lines: list[str], before: str) -> str:
     if width and all(not line[:width].strip() for line in lines):
         lines = [line[width:] for line in lines]
     body = "".join(line + "\n" for line in lines)
-    if lines and body[:1] in " \t" and _parse(body) is None and _parse(textwrap.dedent(body)) is not None:
+    if lines and body[:1] in " \t" and parsed(body) is None and parsed(textwrap.dedent(body)) is not None:
         return textwrap.dedent(body)
     return body
 
@@ -229,10 +259,7 @@ def _body(lines: list[str], fence: str, indent: int, language: str) -> tuple[lis
             if len(found[1].expandtabs(4)) <= indent + 3 or _is_last(lines[number + 1 :], fence):
                 ends.append((lines[:number], number + 1, True))
         elif line.lstrip().startswith(fence) and line.count(fence) == 1:
-            if (
-                _language(line.strip().lstrip(fence[0]))[0] in _PYTHON - {""}
-                and line.strip().lstrip(fence[0]).isalnum()
-            ):
+            if _language(line.strip().lstrip(fence[0]))[0] in PYTHON - {""} and line.strip().lstrip(fence[0]).isalnum():
                 ends.append((lines[:number], number, False))  # the next block begins: this one's end was forgotten
             else:
                 ends.append((lines[:number], number + 1, True))
@@ -243,9 +270,9 @@ def _body(lines: list[str], fence: str, indent: int, language: str) -> tuple[lis
     whole = (lines, len(lines), False)
     if not ends:
         return whole
-    if language in _PYTHON and len(ends) > 1:
+    if language in PYTHON and len(ends) > 1:
         for end in ends:
-            if _parse(textwrap.dedent("\n".join(end[0]))) is not None:
+            if parsed(textwrap.dedent("\n".join(end[0]))) is not None:
                 return end
     return ends[0]
 
@@ -254,9 +281,9 @@ def _is_last(lines: list[str], fence: str) -> bool:
     return not any(line.strip().startswith(fence) for line in lines)
 
 
-def _choose(blocks: list[_Block], entry_point: str) -> list[_Block]:
+def _choose(blocks: list[Block], entry_point: str) -> list[Block]:
     """The blocks that make the program, in order."""
-    trees = [_parse(block.body) for block in blocks]
+    trees = [parsed(block.body) for block in blocks]
     defined = [
         _names(tree) if tree else set(_DEFINES.findall(block.body)) for block, tree in zip(blocks, trees, strict=True)
     ]
@@ -275,8 +302,11 @@ def _choose(blocks: list[_Block], entry_point: str) -> list[_Block]:
             chosen, names = [i], set(new)
         elif new & names:
             announced = _WHOLE_INTRO.search(blocks[i].intro) and not _USAGE_INTRO.search(blocks[i].intro)
-            if trees[i] and (new > names or (announced and (new >= names or entry_point in new))):
-                chosen, names = [i], set(new)
+            instead = announced or _TAKEN_BACK.search(blocks[i].between)
+            if trees[i] and (new > names or (instead and (new >= names or entry_point in new))):
+                # a helper of its own block may still be wanted
+                chosen = [*(j for j in chosen if not defined[j] & new and defined[j] & _needs(trees[i])), i]
+                names = set().union(*(defined[j] for j in chosen))
         elif new & set().union(*(_needs(trees[j]) for j in chosen)) or not _USAGE_INTRO.search(blocks[i].intro):
             chosen.append(i)
             names |= new
@@ -335,13 +365,13 @@ def _needs(tree: ast.Module | None) -> set[str]:
 def _without_the_cut(body: str, entry_point: str) -> str:
     """The code of a block that never ends, without its last statement if that was cut off or is prose, and what remains
     still is a program."""
-    if _parse(body) is not None:
+    if parsed(body) is not None:
         return body
     rest = without_last(body)
     lost = set(_DEFINES.findall(body[len(rest) :]))
     while (last := rest.rstrip("\n").rpartition("\n"))[2].startswith("@"):
         rest = last[0] + "\n"
-    tree = _parse(rest)
+    tree = parsed(rest)
     names = _names(tree) if tree else set()
     # Without a name to go by, a definition that was cut off may be the program itself.
     is_program = entry_point in names if entry_point else names and all(map(_USAGE_NAME.fullmatch, lost))
@@ -356,7 +386,7 @@ def _cut_off(statement: str) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return not head or _parse(head) is not None or codeop.compile_command(head, symbol="exec") is None
+            return not head or parsed(head) is not None or codeop.compile_command(head, symbol="exec") is None
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
         return False
 
@@ -378,8 +408,8 @@ def _between_prose(text: str) -> str:
     for start in starts[:40]:
         if start < best[1]:
             continue
-        end = _end_of_run(lines, start)
-        tree = _parse("\n".join(lines[start:end]))
+        end = end_of_run(lines, start)
+        tree = parsed("\n".join(lines[start:end]))
         if end - start > best[1] - best[0] and tree is not None and _names(tree):
             best = (start, end)
     outside = lines[: best[0]] + lines[best[1] :]
@@ -390,7 +420,7 @@ def _between_prose(text: str) -> str:
     return "\n".join(lines[best[0] : best[1]]).strip("\n") + "\n"
 
 
-def _end_of_run(lines: list[str], start: int) -> int:
+def end_of_run(lines: list[str], start: int) -> int:
     """The end of the longest run of Python from `start` that does not stop within an indented part."""
     ends = [i for i in range(start + 1, len(lines) + 1) if i == len(lines) or re.match(r"\S", lines[i])]
     while ends:
@@ -423,210 +453,13 @@ def cut(text: str, stop: tuple[str, ...]) -> str:
     return text[: min(ends)] if ends else text
 
 
-def parse_plum_response(text: str) -> dict[str, str] | None:
-    """The four parts of a test generator's answer (PLUM Figure 3), or None if one of the needed parts is missing.
-
-    Returns:
-        `analysis`, `solution`, `start_code`, `test_code`; the code parts without their fences.
-    """
-    parts, reason = parse_parts(text)
-    return None if reason else parts
-
-
-def parse_parts(text: str, entry_point: str = "") -> tuple[dict[str, str], str]:
-    """The parts of a test generator's answer, and what is missing.
-
-    The headings of PLUM's Figure 3 (`[Solution]`) count first; if they do not give both a solution and tests, headings
-    in other forms do: `### Solution`, `**Solution:**`, `2. Solution:`, `[SOLUTION]`, `[Tests]`, `[Test Cases]`, in any
-    order.
-
-    Returns:
-        `analysis`, `solution`, `start_code`, `test_code`, each "" where missing, the code parts without their fences;
-        and "", `unparsable` (no headings), `no_solution` or `no_test_code`.
-    """
-    text, _ = _answer(text)
-    found = _sections(text, [(m.start(), m.end(), m[1], "") for m in _BRACKET_HEAD.finditer(text)])
-    if not found.get("solution", "").strip() or not found.get("test_code", "").strip():
-        found = _sections(text, _loose_heads(text)) or found
-    parts = {
-        "analysis": found.get("analysis", "").strip(),
-        "solution": extract(found.get("solution", ""), entry_point).code,
-        "start_code": extract(found.get("start_code", ""), entry_point).code,
-        "test_code": _all_code(found.get("test_code", "")),
-    }
-    if not found:
-        return parts, "unparsable"
-    if not parts["solution"].strip():
-        return parts, "no_solution"
-    return parts, "" if parts["test_code"].strip() else "no_test_code"
-
-
-def _sections(text: str, heads: list[tuple[int, int, str, str]]) -> dict[str, str]:
-    """Part -> its text. `heads`: start, end, name and the text that follows on the same line."""
-    known = [
-        (start, end, part, rest)
-        for start, end, name, rest in heads
-        if (part := _PART_OF.get(re.sub(r"\s+", " ", name.strip(" \t_").lower())))
-    ]
-    starts = [*(start for start, *_ in known), len(text)]
-    found: dict[str, str] = {}
-    for (_, end, part, rest), after in zip(known, starts[1:], strict=True):
-        body = (rest + text[end:after]).strip("\n")
-        if body.strip():
-            found.setdefault(part, body)
-    return found
-
-
-def _loose_heads(text: str) -> list[tuple[int, int, str, str]]:
-    """Headings of any form outside of code blocks: there, `# Solution` is a comment."""
-    heads, at, fence = [], 0, ""
-    for line in text.split("\n"):
-        mark = re.match(r"[ \t]*(?:`{3,}|~{3,})", line)
-        if mark:
-            fence = "" if fence else mark[0].strip()
-        found = None if fence or mark else _HEAD.match(line)
-        if found:
-            marked = found["mark"] or found["bold"] or found["bold2"] or found["bracket"]
-            colon = found["colon"] or found["colon2"] or found["colon3"]
-            rest = found["rest"] or ""
-            strong = found["bracket"] or found["bold"] or found["bold2"]
-            # Text after the name makes a heading of it only where nothing else can be meant.
-            if (marked or colon) and (not rest or rest.startswith("```") or (strong and colon) or found["bracket"]):
-                heads.append((at, at + len(line), found["name"], rest))
-                fence = "```" if rest.startswith("```") else ""
-        at += len(line) + 1
-    return heads
-
-
-def _all_code(text: str) -> str:
-    """All Python of a part that holds tests: there, several blocks are several tests."""
-    blocks = [block.body for block in _blocks(text) if block.language in _PYTHON and block.body.strip()]
-    if len(blocks) > 1 and _parse(text) is None and all(_parse(body) is not None for body in blocks):
-        return "\n".join(body.rstrip("\n") + "\n" for body in blocks)
-    if blocks or _parse(text) is not None:
-        return extract(text).code
-    kept = _asserting(text)
-    return kept or extract(text).code or (text.strip("\n") + "\n" if "assert" in text else "")
-
-
-def _asserting(text: str) -> str:
-    """The longest run of whole lines that is Python and asserts something, in prose."""
-    lines = text.split("\n")
-    best = (0, 0)
-    for start, line in enumerate(lines):
-        if start >= best[1] and re.match(r"assert\b|import |from |def |[A-Za-z_]\w* = ", line):
-            end = _end_of_run(lines, start)
-            code = "\n".join(lines[start:end])
-            if end - start > best[1] - best[0] and re.search(r"\bassert\b", code):
-                best = (start, end)
-    outside = lines[: best[0]] + lines[best[1] :]
-    if best == (0, 0) or any(re.match(r"\s*assert\b", line) for line in outside):
-        return ""  # broken
-    return "\n".join(lines[best[0] : best[1]]).strip("\n") + "\n"
-
-
 def without_last(code: str) -> str:
     """`code` without its last top-level statement, which may be half of one; where `code` is broken, without the lines
     from the last one on that begins a statement."""
-    tree = _parse(code)
+    tree = parsed(code)
     lines = code.split("\n")
     if tree is not None:
         start = tree.body[-1].lineno - 1 if tree.body else 0
     else:
         start = max((i for i, line in enumerate(lines) if re.match(r"[^\s#)\]}]", line)), default=0)
     return "".join(line + "\n" for line in lines[:start])
-
-
-def split_tests(code: str) -> list[str]:
-    """A test block as single tests: each top-level assert with what stands before it that is no assert.
-
-    A block with asserts inside functions is one test, because taking it apart could change its meaning; `test*`
-    functions that nothing calls are called at its end. A block in which nothing runs at top level is no test at all:
-    it would pass every program.
-
-    Raises:
-        SyntaxError: the block is not Python.
-    """
-    tree = ast.parse(code)
-    asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
-    if not asserts:
-        return []
-    if not all(node in tree.body for node in asserts):
-        return _as_one_test(tree, code)
-    tests: list[str] = []
-    setup: list[str] = []
-    for node in tree.body:
-        source = ast.get_source_segment(code, node) or ast.unparse(node)
-        if isinstance(node, ast.Assert):
-            tests.append("\n".join([*setup, source]))
-        else:
-            setup.append(source)
-    return tests
-
-
-def _as_one_test(tree: ast.Module, code: str) -> list[str]:
-    passive = (
-        ast.FunctionDef,
-        ast.AsyncFunctionDef,
-        ast.ClassDef,
-        ast.Import,
-        ast.ImportFrom,
-        ast.Assign,
-        ast.AnnAssign,
-    )
-    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    tests = [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-        and node.name.startswith("test")
-        and node.name not in called
-        and not (node.args.args or node.args.posonlyargs or node.args.kwonlyargs)
-    ]
-    if not tests and all(isinstance(node, passive) for node in tree.body):
-        return []
-    return ["\n".join([code.rstrip("\n"), *(f"{name}()" for name in tests)]) if tests else code]
-
-
-def split_assertions(text: str, entry_point: str) -> list[str]:
-    """The complete, distinct one-assert tests of `entry_point` in a loose text such as a base model writes.
-
-    Lines that are no Python are lost, and so is the last piece of a text without a final newline: it may have been
-    cut off. An assertion must call the entry point and use no undefined name; `assert f` says nothing about `f`.
-    """
-    tests: list[str] = []
-    pieces = re.split(r"^[ \t]*(?=assert\b)", text, flags=re.MULTILINE)
-    if not text.endswith("\n"):
-        pieces = pieces[:-1]
-    for piece in pieces:
-        node = _first_statement(piece)
-        if not isinstance(node, ast.Assert) or not _tests(node.test, entry_point):
-            continue
-        test = ast.unparse(ast.Assert(test=node.test, msg=None))
-        if test not in tests:
-            tests.append(test)
-    return tests
-
-
-def _tests(expression: ast.expr, entry_point: str) -> bool:
-    """Whether `expression` calls the entry point and knows every name it uses."""
-    names = [node for node in ast.walk(expression) if isinstance(node, ast.Name)]
-    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)} | {entry_point, *dir(builtins)}
-    called = any(
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry_point
-        for node in ast.walk(expression)
-    )
-    return called and all(node.id in bound for node in names)
-
-
-def _first_statement(text: str) -> ast.stmt | None:
-    """The first statement of `text`, ignoring what follows it, or None when it is not whole."""
-    text = re.sub(r"^assert\s*\n\s*", "assert ", text)
-    lines = text.split("\n")
-    for end in range(1, min(len(lines), 12) + 1):
-        try:
-            body = ast.parse("\n".join(lines[:end])).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        return body[0] if body else None
-    return None

@@ -2,7 +2,8 @@
 
 One set of samples and verdicts gives three views (PLUM sections 3 and 4.2): KTO takes every labelled row, DPO a
 balanced sub-sample per instruction, SFT (rejection-sampling fine-tuning) the chosen rows alone. An instruction without
-a chosen sample is left out. Each row carries its ids back to `judgements`.
+a chosen sample is left out. Each row carries its ids back to `judgements`. A fourth view, `grpo`, has no samples: the
+prompts with their kept tests, for trainers that sample by themselves (`plum_hub.rewards`).
 
 Row order matters for KTO: TRL reads rows in sequence and makes the mismatched completions of its KL term by rotating
 completions by one inside each batch. `kto_order` therefore interleaves prompts and labels, so that no two neighbours
@@ -11,13 +12,16 @@ share a prompt (the first and last row of a block are neighbours too) and every 
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from datasets import Dataset, Features, Value, concatenate_datasets
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 
+from plum_hub.outcomes import NOT_RUNNABLE
+from plum_hub.recipe import Prefer
 from plum_hub.stages.judge import CHOSEN, REJECTED
 from plum_hub.stages.sample import MESSAGES
 
@@ -36,25 +40,36 @@ DPO = Features(
     }
 )
 SFT = Features({"prompt": MESSAGES, "completion": MESSAGES, **_IDS, "sample_id": Value("string")})
+GRPO = Features({"prompt": MESSAGES, "tests": List(Value("string")), **_IDS})
+
+
+def relabel(labels: Sequence[str], reasons: Sequence[str], negatives: str) -> list[str]:
+    """The labels that training sees: PLUM's, or, for its ablation (Figure 3), with programs that do not run as the only
+    rejected ones (`negatives: unrunnable`)."""
+    if negatives == "failing":
+        return list(labels)
+    return [
+        REJECTED if reason in NOT_RUNNABLE else label if label == CHOSEN else ""
+        for label, reason in zip(labels, reasons, strict=True)
+    ]
 
 
 def select(
     instruction_ids: Sequence[str],
     labels: Sequence[str],
-    max_chosen: int | None,
-    max_rejected: int | None,
-    max_pairs: int | None,
+    settings: Prefer,
     seed: int,
 ) -> tuple[dict[str, list[int]], list[tuple[int, int]], Counter[str]]:
     """Choose rows: which samples become preferences, and which pairs.
 
     Args:
         instruction_ids, labels: per sample, in order.
-        max_chosen, max_rejected, max_pairs: caps an instruction; None keeps all.
+        settings: caps an instruction, and how pairs are made.
 
     Returns:
-        `{"chosen": rows, "rejected": rows}`, `(chosen row, rejected row)` pairs (as many as the smaller side has, up
-        to the cap), and the number of labelled samples left out, by reason.
+        `{"chosen": rows, "rejected": rows}`, `(chosen row, rejected row)` pairs (`matched`: as many as the smaller side
+        has, PLUM section 4.2; `all`: each with each, in random order), up to the cap, and the number of labelled
+        samples left out, by reason.
     """
     groups: dict[str, dict[str, list[int]]] = {}
     for row, (instruction_id, label) in enumerate(zip(instruction_ids, labels, strict=True)):
@@ -68,11 +83,16 @@ def select(
             dropped["no_chosen_sample"] += len(group[REJECTED])
             continue
         rng = random.Random(f"{seed}:{instruction_id}")
-        for label, cap in ((CHOSEN, max_chosen), (REJECTED, max_rejected)):
+        for label, cap in ((CHOSEN, settings.max_chosen), (REJECTED, settings.max_rejected)):
             rng.shuffle(group[label])
             dropped["over_cap"] += len(group[label]) - len(group[label][:cap])
             kept[label] += sorted(group[label][:cap])
-        pairs += list(zip(group[CHOSEN], group[REJECTED], strict=False))[:max_pairs]
+        if settings.pairs == "matched":
+            found = list(zip(group[CHOSEN], group[REJECTED], strict=False))
+        else:
+            found = list(itertools.product(group[CHOSEN], group[REJECTED]))
+            rng.shuffle(found)
+        pairs += found[: settings.max_pairs]
     return kept, pairs, +dropped
 
 
@@ -217,9 +237,7 @@ def _assistant(texts: list[str]) -> list[list[dict[str, str]]]:
 def prefer(
     samples: Dataset,
     judgements: Dataset,
-    max_chosen: int | None,
-    max_rejected: int | None,
-    max_pairs: int | None,
+    settings: Prefer,
     seed: int,
     kto_batch_size: int,
     fingerprint: str,
@@ -228,21 +246,23 @@ def prefer(
 
     Args:
         samples, judgements: row for row the same samples.
+        settings: the recipe's section.
         kto_batch_size: rows a device's batch that the order of `kto` must suit.
         fingerprint: of this stage and its inputs; the views' fingerprints are made from it.
 
     Returns:
         `{"kto", "dpo", "sft"}` datasets, and the counts: rows by label, dropped by reason, `kto_block`.
     """
+    labels = relabel(judgements["label"][:], judgements["reason"][:], settings.negatives)
     labelled = concatenate_datasets(
         [
             samples.select_columns(["instruction_id", "sample_id", "messages", "completion"]),
-            judgements.select_columns(["label"]),
+            Dataset.from_dict({"label": labels}, features=Features({"label": Value("string")})),
         ],
         axis=1,
     )
-    ids, labels = labelled["instruction_id"][:], labelled["label"][:]
-    kept, pairs, dropped = select(ids, labels, max_chosen, max_rejected, max_pairs, seed)
+    ids = labelled["instruction_id"][:]
+    kept, pairs, dropped = select(ids, labels, settings, seed)
     completions = labelled["completion"][:]
     same = [pair for pair in pairs if completions[pair[0]] == completions[pair[1]]]
     if same:  # a flaky program: right once and wrong once
@@ -261,18 +281,6 @@ def prefer(
     sft_rows = list(kept[CHOSEN])
     rng.shuffle(sft_rows)
 
-    def view(dataset: Dataset, name: str, function: Any, features: Features) -> Dataset:
-        if not len(dataset):
-            return Dataset.from_dict({column: [] for column in features}, features=features)
-        return dataset.map(
-            function,
-            batched=True,
-            remove_columns=dataset.column_names,
-            features=features,
-            new_fingerprint=f"{fingerprint}-{name}",
-            keep_in_memory=True,
-        )
-
     def take(indices: list[int]) -> Dataset:
         # in memory: else index files appear beside the shards
         return labelled.select(indices, keep_in_memory=True).flatten_indices(keep_in_memory=True)
@@ -281,9 +289,9 @@ def prefer(
     other = other.rename_columns({"sample_id": "other_sample_id", "completion": "other_completion"})
     paired = concatenate_datasets([take([c for c, _ in pairs]), other], axis=1)
     views = {
-        "kto": view(take([rows[i] for i in order]), "kto", to_kto, KTO),
-        "dpo": view(paired, "dpo", to_dpo, DPO),
-        "sft": view(take(sft_rows), "sft", to_sft, SFT),
+        "kto": view(take([rows[i] for i in order]), to_kto, KTO, f"{fingerprint}-kto"),
+        "dpo": view(paired, to_dpo, DPO, f"{fingerprint}-dpo"),
+        "sft": view(take(sft_rows), to_sft, SFT, f"{fingerprint}-sft"),
     }
     counts = {
         "chosen": sum(views["kto"]["label"]),
@@ -294,3 +302,35 @@ def prefer(
         "dropped": dict(dropped),
     }
     return views, counts
+
+
+def view(dataset: Dataset, function: Any, features: Features, fingerprint: str) -> Dataset:
+    """A training config made from chosen rows by one of the functions above."""
+    if not len(dataset):
+        return Dataset.from_dict({column: [] for column in features}, features=features)
+    return dataset.map(
+        function,
+        batched=True,
+        remove_columns=dataset.column_names,
+        features=features,
+        new_fingerprint=fingerprint,
+        keep_in_memory=True,
+    )
+
+
+def with_tests(prompts: dict[str, list[dict[str, str]]], tests: dict[str, dict[str, str]]) -> Dataset:
+    """The view for trainers that sample by themselves: one row an instruction that has kept tests.
+
+    Args:
+        prompts: instruction id -> the conversation that asks for a solution.
+        tests: `plum_hub.stages.tests.kept_tests`.
+    """
+    ids = [instruction_id for instruction_id in prompts if tests.get(instruction_id)]
+    return Dataset.from_dict(
+        {
+            "prompt": [prompts[i] for i in ids],
+            "tests": [list(tests[i].values()) for i in ids],
+            "instruction_id": ids,
+        },
+        features=GRPO,
+    )

@@ -2,6 +2,8 @@
 
 PLUM section 4.1: K = 20 at temperature 1 (50 for Evol-Instruct). Rows of one instruction stand together, in order.
 Generations that exist already are imported by the same function: the texts come from a file instead of an engine.
+DSTC's answers hold program and tests in one (`from_tests`): the sample is the program alone, in a code block, under the
+prompt that training uses; what the policy was asked and wrote is in `tests`, by the same number.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from typing import Any
 
 from datasets import Features, List, Value
 
+from plum_hub.generate import Completion
 from plum_hub.stages import columns, rows
 from plum_hub.stages.extract import cut, extract, fill
 
@@ -88,3 +91,17 @@ def make_samples(
                 }
             )
     return columns(made, FEATURES)
+
+
+def from_tests(made: list[dict[str, Any]], ids: list[str]) -> list[list[Completion]]:
+    """The programs of the answers that brought the tests, by instruction in the order of `ids`.
+
+    Args:
+        made: rows of `plum_hub.stages.tests.FEATURES`.
+    """
+    groups: dict[str, list[Completion]] = {instruction_id: [] for instruction_id in ids}
+    for row in made:
+        text = f"```python\n{row['solution'].rstrip()}\n```" if row["solution"].strip() else ""
+        reason = "length" if "truncated" in row["notes"] else "stop"
+        groups[row["instruction_id"]].append(Completion(text, -1, reason))
+    return [groups[instruction_id] for instruction_id in ids]

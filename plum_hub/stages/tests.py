@@ -4,11 +4,15 @@ PLUM section 3: a generator model answers each instruction with a reference solu
 assertions; pairs in which the solution does not pass the tests are dropped (self-consistency, Table 1). The reference
 solution is used for nothing else and never reaches training.
 
+A suite is taken apart into its assertions (`parts.split_tests`). Where these do something (`assert stack.pop() == 3`),
+the later ones want the earlier ones: a suite that its solution passes only as a whole stays whole, as one test.
+
 Responses that bring no solution (`format: assertions`, CodeT's way of asking a base model for `assert` lines) cannot
 be checked here: they stay candidates, and the judge keeps those that the samples' own consensus supports.
 
 What is kept is examined further (`quality.py`): tests that pass by luck or say nothing are dropped one by one, and the
-suite gets a mutation score. None of it applies to bare assertions.
+suite gets a mutation score. None of it applies to bare assertions, nor with `consistency: none`, nor to DSTC's answers
+(`format: dstc`), whose tests are one suite each and are weighed against each other later (`dstc.py`).
 
 Not covered: whether tests follow the instruction (a solution and tests that share a misunderstanding agree); whether
 they call the entry point.
@@ -18,15 +22,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from datasets import Features, List, Value
 
+from plum_hub.generate import TOO_LONG
 from plum_hub.outcomes import Outcome
 from plum_hub.recipe import Tests
-from plum_hub.sandbox import Job, Sandbox, check
-from plum_hub.stages import columns, rows
-from plum_hub.stages.extract import parse_parts, split_assertions, split_tests, without_last
+from plum_hub.sandbox import Job, Result, Sandbox, check
+from plum_hub.stages import columns, dstc_prompt, rows
+from plum_hub.stages.extract import fill, without_last
+from plum_hub.stages.parts import parse_parts, split_assertions, split_tests
 from plum_hub.stages.quality import Quality, Suite, examine
 
 if TYPE_CHECKING:
@@ -56,7 +62,7 @@ FEATURES = Features(
         "mutation_score": Value("float32"),  # ... and their share; null without mutants
         "kept": Value("bool"),
         "reason": Value("string"),  # why it was dropped; empty when kept
-        "notes": List(Value("string")),  # what was noticed about a kept one: truncated, capped, fewer_than_3
+        "notes": List(Value("string")),  # what was noticed about a kept one: truncated, capped, fewer_than_3, one_test
     }
 )
 
@@ -81,9 +87,16 @@ Three to five assert statements.
 """
 
 
-def prompt(instruction: str) -> str:
-    """What the generator is asked (PLUM Figure 3, in our words)."""
-    return PROMPT.replace("{instruction}", instruction)
+def prompt(instruction: dict[str, Any], settings: Tests, seed: int = 0) -> str:
+    """What the generator is asked about a row of `id`, `instruction`, `entry_point`: `settings.prompt`, or the format's
+    own (PLUM Figure 3 or DSTC Appendix B, in our words).
+
+    Args:
+        seed: draws the worked example of DSTC's prompt.
+    """
+    if settings.prompt is None and settings.format == "dstc":
+        return dstc_prompt.prompt(instruction["instruction"], instruction["entry_point"], seed)
+    return fill(settings.prompt or PROMPT, instruction)
 
 
 def make_tests(
@@ -92,10 +105,9 @@ def make_tests(
     generator: str,
     generator_revision: str,
     sandbox: Sandbox,
-    settings: Tests | None = None,
+    settings: Tests,
     others: Sequence[Sandbox] = (),
-    format: Literal["plum", "assertions"] = "plum",
-    max_tests: int = 50,
+    first: int = 0,
 ) -> dict[str, list[Any]]:
     """Parse the responses to a shard's instructions and check each against its own solution.
 
@@ -104,19 +116,18 @@ def make_tests(
         responses: per instruction, the generator's answers; a bare text counts as one that ended by itself.
         settings: the recipe's section: `format`, `max_tests`, `reruns`, `mutants`, `min_mutation_score`.
         others: sandboxes with other hash seeds, for `plum_hub.stages.quality.examine`.
-        format, max_tests: in place of `settings`, with the recipe's defaults for the rest.
+        first: the number of an instruction's first response here; others are there already (`top_up`).
 
     Returns:
         Columns of `FEATURES`, one row a response.
     """
-    settings = settings or Tests.model_construct(format=format, max_tests=max_tests)
     made = []
     for instruction, answers in zip(rows(batch), responses, strict=True):
-        group = [_parse(instruction, i, answer, settings) for i, answer in enumerate(answers)]
+        group = [_parse(instruction, i, answer, settings) for i, answer in enumerate(answers, first)]
         if settings.format == "assertions":
             _keep_most_frequent(group, settings.max_tests)
         made += group
-    if settings.format == "plum":
+    if settings.format == "plum" and settings.consistency != "none":
         _check_syntax([row for row in made if row["kept"]])
         _check_consistency([row for row in made if row["kept"]], sandbox)
         _check_quality([row for row in made if row["kept"]], settings, sandbox, others)
@@ -127,9 +138,12 @@ def make_tests(
     return columns(made, FEATURES)
 
 
+#: Why an engine gave no text at all, where it says more than that there is none.
+NOTHING = (TOO_LONG, "content_filter", "refused", "server_error")
+
 #: A response without what is needed, or with broken code.
 UNUSABLE = (
-    *("unparsable", "no_solution", "no_test_code", "solution_syntax_error", "test_syntax_error"),
+    *("empty", "unparsable", "no_solution", "no_test_code", "solution_syntax_error", "test_syntax_error"),
     "no_assertion_runs",
 )
 
@@ -152,21 +166,30 @@ def _parse(instruction: dict[str, Any], response_id: int, answer: str | Completi
         "reason": "",
         "notes": ["truncated"] if truncated else [],
     }
+    if not text.strip():
+        why = "" if isinstance(answer, str) else answer.finish_reason
+        return row | {"reason": why if why in NOTHING else "empty"}
     if settings.format == "assertions":
         row |= {"test_code": text, "tests": split_assertions(text, instruction["entry_point"])}
         return row | ({"kept": True} if row["tests"] else {"reason": "no_assertion_runs"})
-    parts, reason = parse_parts(text, instruction["entry_point"])
+    take_apart = dstc_prompt.parse if settings.format == "dstc" else parse_parts
+    parts, reason = take_apart(text, instruction["entry_point"])
     row |= parts
     if reason:
         return row | {"reason": reason}
     if truncated:  # the last assertion may be half of one, even if it reads like a whole one
         row["test_code"] = without_last(row["test_code"])
     try:
-        row["tests"] = split_tests(row["test_code"])
+        if settings.format == "dstc":
+            row["tests"] = list(filter(None, [dstc_prompt.suite(row["test_code"])]))
+        else:
+            row["tests"] = split_tests(row["test_code"])
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return row | {"reason": "test_syntax_error"}
     if not row["tests"]:
         return row | {"reason": "no_assertion_runs"}
+    if settings.format == "dstc":
+        return row | {"kept": True}
     if len(row["tests"]) > settings.max_tests:
         row |= {"tests": row["tests"][: settings.max_tests], "notes": [*row["notes"], "capped"]}
     if sum(test.count("assert") for test in row["tests"]) < FEWEST:
@@ -194,11 +217,14 @@ def _check_syntax(made: list[dict[str, Any]]) -> None:
 
 def _check_consistency(made: list[dict[str, Any]], sandbox: Sandbox) -> None:
     """PLUM Algorithm 1, lines 4-6: add (q, t) only if the reference passes t."""
-    jobs = [Job(row["solution"], tuple(row["tests"])) for row in made]
-    results = list(sandbox.run(jobs))
-    ours = [i for i, result in enumerate(results) if result.outcome is Outcome.INFRA_ERROR]
-    for i, result in zip(ours, sandbox.run(jobs[i] for i in ours), strict=True):
-        results[i] = result  # our own error gets a second chance
+    results = _run([Job(row["solution"], tuple(row["tests"])) for row in made], sandbox)
+    failed = [i for i, result in enumerate(results) if _may_want_the_whole(result)]
+    wholes = _run([Job(made[i]["solution"], (made[i]["test_code"],)) for i in failed], sandbox)
+    for i, result in zip(failed, wholes, strict=True):
+        if result.outcome is Outcome.PASSED:
+            results[i] = result
+            notes = [note for note in made[i]["notes"] if note != "capped"]
+            made[i] |= {"tests": [made[i]["test_code"]], "notes": [*notes, "one_test"]}
     for row, result in zip(made, results, strict=True):
         row["outcome"] = result.outcome.value
         row["test_outcomes"] = [verdict.outcome.value for verdict in result.tests]
@@ -206,11 +232,32 @@ def _check_consistency(made: list[dict[str, Any]], sandbox: Sandbox) -> None:
             row |= {"kept": False, "reason": f"inconsistent:{result.outcome.value}"}
 
 
+def _run(jobs: list[Job], sandbox: Sandbox) -> list[Result]:
+    """The jobs' results; our own errors get a second chance."""
+    results = list(sandbox.run(jobs))
+    ours = [i for i, result in enumerate(results) if result.outcome is Outcome.INFRA_ERROR]
+    for i, result in zip(ours, sandbox.run(jobs[i] for i in ours), strict=True):
+        results[i] = result
+    return results
+
+
+def _may_want_the_whole(result: Result) -> bool:
+    """Whether a test failed that may have wanted an earlier one: any but the first."""
+    verdicts = [verdict.outcome for verdict in result.tests]
+    return verdicts[0] is Outcome.PASSED and {Outcome.FAILED, Outcome.ERROR} & set(verdicts) != set()
+
+
 def _check_quality(made: list[dict[str, Any]], settings: Tests, sandbox: Sandbox, others: Sequence[Sandbox]) -> None:
     suites = [Suite(row["solution"], row["start_code"], tuple(row["tests"])) for row in made]
     found = examine(suites, sandbox, settings.reruns, settings.mutants, others)
     for row, quality in zip(made, found, strict=True):
         _apply(row, quality, settings.min_mutation_score)
+    # What was left out may have prepared what is left, in a program that keeps state.
+    fewer = [row for row in made if row["kept"] and row["dropped_tests"]]
+    results = _run([Job(row["solution"], tuple(row["tests"])) for row in fewer], sandbox)
+    for row, result in zip(fewer, results, strict=True):
+        if result.outcome is not Outcome.PASSED:
+            row |= {"kept": False, "reason": row["dropped_tests"][0]["reason"]}
 
 
 def _apply(row: dict[str, Any], quality: Quality, least: float) -> None:
@@ -228,10 +275,10 @@ def _apply(row: dict[str, Any], quality: Quality, least: float) -> None:
 
 
 def references(made: list[dict[str, Any]]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
-    """Instruction id -> (reference solution, its tests) of each kept response that brought one."""
+    """Instruction id -> (reference solution, its tests) of each kept response whose solution passed them."""
     found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for row in made:
-        if row["kept"] and row["solution"]:
+        if row["kept"] and row["outcome"] == Outcome.PASSED:
             found.setdefault(row["instruction_id"], []).append((row["solution"], tuple(row["tests"])))
     return found
 

@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # runs from a checkout, installed or not
 
-from plum_hub.instructions import benchmarks, filters, load_instructions, prepare  # noqa: E402
+from plum_hub.instructions import benchmarks, filters, prepare  # noqa: E402
 from plum_hub.instructions.decontaminate import Index, Task, build  # noqa: E402
 from plum_hub.recipe import Recipe  # noqa: E402
 
@@ -127,7 +127,7 @@ def main() -> None:
     index = build(task for some in tasks.values() for task in some)
     print(f"index of {sum(map(len, tasks.values()))} tasks: {time.perf_counter() - start:.1f} s")
     recall(tasks, index)
-    texts = [text for file in SETS for text in load_instructions(recipe(file, clean=False))["instruction"]]
+    texts = [text for file in SETS for text in prepare(recipe(file, clean=False)).rows["instruction"]]
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as together:
         together.writelines(json.dumps({"instruction": text}) + "\n" for text in texts)
         together.flush()

@@ -3,11 +3,13 @@
     python tests/benchmarks/generation.py [--model FOLDER] [--n 20] [--prompts 60] [--repeats 3]
 
 Prints a markdown table: vLLM (where it is installed) against `vllm.LLM.generate`, alone and while the sandbox judges
-programs in another thread; transformers against a loop that calls `model.generate` once a prompt. Each pair alternates,
+programs in another thread; transformers against a loop that calls `model.generate` once a prompt, and its continuous
+batches against plain ones (`--batch-size` at a time, on texts of mixed and of equal length). Each pair alternates,
 which side goes first as well, and the table gives medians. Without --model a tiny one is trained first.
 """
 
 import argparse
+import functools
 import itertools
 import statistics
 import sys
@@ -28,6 +30,8 @@ from transformers import GenerationConfig
 from plum_hub import generate
 from plum_hub.errors import UserError
 from plum_hub.generate import Sampling
+from plum_hub.generate.hf import TransformersEngine
+from plum_hub.generate.names import parse
 from plum_hub.sandbox import Job, Limits, Sandbox
 
 Conversations = list[list[dict[str, str]]]
@@ -101,6 +105,28 @@ def naive(engine: Any, conversations: Conversations, sampling: Sampling) -> int:
     return tokens
 
 
+def continuous(
+    model: str, plain: Any, conversations: Conversations, args: argparse.Namespace
+) -> list[tuple[str, str, float, float]]:
+    """Continuous batches against plain ones; lengths are mixed by letting one token in 32 end a text, drawn hot."""
+    other = TransformersEngine(parse(f"hf:{model}?continuous_batching=true"))
+    size = len(plain.tokenizer)
+    rows = []
+    for what, ends in (("mixed", list(range(0, size, 32))), ("equal", [])):
+        plain.ends = other.ends = ends
+        sampling = Sampling(1, 100.0, max_new_tokens=4 * args.max_new_tokens, batch_size=args.batch_size)
+        rates = compare(
+            {
+                "continuous": functools.partial(ours, other, conversations, sampling),
+                "plain": functools.partial(ours, plain, conversations, sampling),
+            },
+            args.repeats,
+        )
+        where = f"transformers, continuous, {args.batch_size} at a time, {what} lengths"
+        rows.append((where, "plain batches", rates["continuous"], rates["plain"]))
+    return rows
+
+
 def encoded(engine: Any, conversations: Conversations) -> list[list[int]]:
     template = engine.tokenizer.apply_chat_template
     return [list(template(each, add_generation_prompt=True, return_dict=True)["input_ids"]) for each in conversations]
@@ -113,6 +139,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=16, help="of continuous batches and plain ones")
     args = parser.parse_args()
     names = itertools.islice(itertools.cycle(TASKS), args.prompts)
     # A number in each, so that no two prompts are the same.
@@ -146,6 +173,7 @@ def main() -> None:
             args.repeats,
         )
         rows.append(("transformers", "`model.generate` a prompt", rates["ours"], rates["naive"]))
+        rows += continuous(model, engine, asked, args)
     print(f"{args.prompts} prompts, {args.n} texts each, median of {args.repeats} alternating repeats\n")
     print("| what | ours, tokens/s | against | tokens/s | ratio |\n| --- | --- | --- | --- | --- |")
     for what, against, mine, theirs in rows:

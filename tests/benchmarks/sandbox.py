@@ -453,7 +453,8 @@ def matrix(quick: bool) -> None:
         os.sched_setaffinity(0, {core()})
     from plum_hub.outcomes import Outcome
     from plum_hub.sandbox import Job, Limits, Sandbox, calibrate
-    from plum_hub.stages.extract import cut, split_assertions
+    from plum_hub.stages.extract import cut
+    from plum_hub.stages.parts import split_assertions
 
     size, sampled = (30, 60) if quick else (100, 200)
     stop = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\nassert")

@@ -64,7 +64,7 @@ def run(
 
     loaded = recipes.load(recipe, overrides)
     if check:
-        recipes.check_trainer_args(loaded)
+        recipes.check_trainer_args(loaded, here=False)
         _result({"recipe": str(recipe), "valid": True}, as_json, f"{recipe} is valid")
         return
     _allow(unsafe)

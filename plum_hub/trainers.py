@@ -46,14 +46,23 @@ def config_fields(method: str) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(trl_classes(method)[1]) if field.init}
 
 
-def check(name: str, entry: Train) -> None:
+def check(name: str, entry: Train, here: bool = True) -> None:
     """Check what an entry asks for besides TRL's argument names, without a network.
+
+    Args:
+        here: it is this machine that will train, so that the packages it needs must be installed.
 
     Raises:
         UserError: a setting that its method does not have, a package that is not installed, a key LoRA does not have.
     """
     if entry.reference and entry.method not in ("kto", "dpo"):
         raise UserError(f"train entry `{name}`: `reference` belongs to kto and dpo; {entry.method} does not take one")
+    if not here and not importlib.util.find_spec("peft"):
+        return
+    if entry.lora is not None:
+        lora_config(name, entry.lora)
+    if not here:
+        return
     if entry.args.get("use_liger_kernel") and not importlib.util.find_spec("liger_kernel"):
         raise UserError(
             f"train entry `{name}`: args.use_liger_kernel needs the package liger-kernel: pip install liger-kernel"
@@ -69,8 +78,6 @@ def check(name: str, entry: Train) -> None:
             raise UserError(f"train entry `{name}`: args.report_to: no `{tracker}`{_nearest(tracker, PACKAGES)}")
     if entry.args.get("use_vllm") and not importlib.util.find_spec("vllm"):
         raise UserError(f'train entry `{name}`: args.use_vllm needs vLLM: pip install "plum-hub[vllm]"')
-    if entry.lora is not None:
-        lora_config(name, entry.lora)
 
 
 def lora_config(name: str, settings: dict[str, Any]) -> Any:

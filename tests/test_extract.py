@@ -275,6 +275,14 @@ def test_a_broken_block_is_not_replaced_by_a_whole_one_that_defines_something_el
         (F, "And here is a version with a logical error:", F.replace("+", "-"), "+"),
         (F, "To explain, look at the signature:", "def add(a, b):\n    ...\n", "+"),
         (F.replace("+", "-"), "That subtracts. Here's the corrected version:", F, "+"),
+        (F.replace("+", "-"), "Wait, that is wrong. Here is the right one:", F, "+"),
+        (F.replace("+", "-"), "Oops, I made a mistake: it should be", F, "+"),
+        (F.replace("+", "-"), "Hold on, this fails the first test.\n\nIt must add:", F, "+"),
+        (F.replace("+", "-"), "The code above is incorrect, it subtracts.\n\nInstead:", F, "+"),
+        (F, "This common attempt is wrong:", F.replace("+", "-"), "+"),
+        (F, "A version with a mistake in it:", F.replace("+", "-"), "+"),
+        (F, "Another way, if you can wait for it:", F.replace("+", "-"), "+"),
+        (F, "Wait, that is wrong:", "def add(a, b):\n    return a -\n", "+"),
         (F.replace("+", "-"), "Now with a helper:", "def plus(a, b):\n    return a + b\n" + F, "+"),
     ],
 )
@@ -284,6 +292,31 @@ def test_of_two_definitions_the_first_stays_unless_the_later_is_more(
     code = extract_code(f"```python\n{first}```\n{intro}\n```python\n{second}```\n")
     assert f"return a {wins} b" in code
     assert code.count("def add") == 1
+
+
+def test_a_correction_keeps_the_helpers_of_other_blocks() -> None:
+    helper = "def plus(a, b):\n    return a + b\n"
+    wrong, right = (f"def add(a, b):\n    return plus(a, {x})\n" for x in "ab")
+    text = f"```python\n{helper}```\nand\n```python\n{wrong}```\nWait, that is wrong.\n```python\n{right}```\n"
+    assert extract_code(text) == f"{helper}\n{wrong}", "without the name, who knows what is corrected"
+    assert extract(text, "add").code == f"{helper}\n{right}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def strip(text):\n    '''Removes </think> and what is before it.'''\n    return text\n",
+        'def strip(text):\n    """\n    <think>\n    a thought\n    </think>\n    """\n    return text\n',
+        "def strip(text):\n    # up to </think> here\n    return text\n",
+    ],
+)
+def test_the_mark_of_a_thought_in_a_string_of_the_program_is_the_programs(code: str) -> None:
+    for before in ("", "<think>\nHm: ```python\ndef no(): pass\n```\n</think>\n", "so I add.\n</think>\n"):
+        assert extract_code(f"{before}Here:\n```python\n{code}```\nDone.") == code
+        assert extract_code(f"{before}{code}") == code
+        assert extract(f"{before}```python\n{code}").code.strip() == code.strip()
+    thought = f"I try\n```python\ndef no():\n    pass\nwhich is wrong\n</think>\nSo:\n```python\n{code}```"
+    assert extract_code(thought) == code, "a thought that leaves its block open"
 
 
 def test_the_entry_point_decides_where_it_is_known() -> None:
@@ -307,6 +340,8 @@ def test_long_and_hostile_texts_take_no_time() -> None:
         "```\n" * 5000,
         "```python\n" * 3000,
         "<think>" * 5000,
+        "<think>\na\n</think>\n```python\n" * 1000,
+        "```python\n'</think> '\n```\n" * 1000,
         "[" * 9000,
     ):
         extract(text)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -303,7 +304,7 @@ def test_planted_copies_are_found(places: Path, name: str) -> None:
         assert found, (kind, text)
         assert found.task == task.name
     kinds = {kind for kind, _ in copies(task)}
-    assert kinds >= {"exact", "wrapped", "re-spaced", "translated"}
+    assert kinds >= {"exact", "wrapped", "re-spaced", "translated", "function renamed", "HTML", "JSON", "full-width"}
     assert ("program, renamed" in kinds) == (name != "livecodebench")  # which has no canonical solutions
 
 
@@ -346,11 +347,41 @@ def test_other_languages(text: str, why: str) -> None:
     assert filters.other_language([text]) == ({0: why} if why else {})
 
 
-def test_a_benchmark_that_is_named_must_be_there(places: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_files_in_another_encoding_are_told_so_at_once(tmp_path: Path) -> None:
+    texts = {
+        "rows.jsonl": '{"instruction": "Sort."}\n{"instruction": "Sort caf\xe9s."}\n',
+        "rows.json": '[{"instruction": "Sort."},\n{"instruction": "Sort caf\xe9s."}]',
+        "rows.csv": "instruction\nSort caf\xe9s.\n",
+    }
+    for name, text in texts.items():
+        for suffix, pack in (("", bytes), (".gz", gzip.compress)):
+            path = tmp_path / (name + suffix)
+            path.write_bytes(pack(text.encode("latin-1")))
+            with pytest.raises(UserError, match=r"is not UTF-8 in line 2; `iconv"):
+                prepare(recipe(tmp_path, file=str(path)))
+            path.write_bytes(pack(text.encode()))
+            assert "Sort cafés." in prepare(recipe(tmp_path, file=str(path))).rows["instruction"][:]
+
+
+def test_many_ids_take_no_time(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "id": i} for i in range(20_000)]
+    start = time.perf_counter()
+    with pytest.raises(UserError, match="`19999` occurs more than once"):
+        prepare(recipe(tmp_path, *rows, rows[-1]))
+    assert time.perf_counter() - start < 4
+
+
+def test_a_benchmark_that_is_named_must_be_there(
+    places: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
     (places / "mbpp.jsonl").unlink()
     rows = [{"instruction": "Sort a list."}]
     counts = prepare(recipe(places, *rows, clean=True)).counts
     assert counts["benchmarks"] == {"humaneval": 1, "mbpp": 0, "livecodebench": 1, "bigcodebench": 1}
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert len(said) == 1
+    assert said[0].startswith("warning: not decontaminated against mbpp (mbpp.jsonl), ")
+    assert "--set data_dir=DIR" in said[0]
     with pytest.raises(UserError, match=r"mbpp is not under data_dir as mbpp\.jsonl, and not on the Hub: .* not exist"):
         prepare(recipe(places, *rows, clean=True, decontaminate=["mbpp"]))
     empty = tmp_path_factory.mktemp("empty")
@@ -408,8 +439,13 @@ def test_planted_copies_of_real_tasks_are_found(data: Path, name: str) -> None:
     index = build(tasks)
     some = tasks[:: max(1, len(tasks) // 150)]
     missed = Counter(kind for task in some for kind, text in copies(task) if not index.find(text))
-    for kind in ("exact", "wrapped", "re-spaced"):
-        assert missed[kind] == 0
+    for kind in ("exact", "wrapped", "re-spaced", "function renamed", "HTML", "numbered lines", "full-width"):
+        assert missed[kind] == 0, kind
+    assert missed["JSON"] <= 0.01 * len(some)
+    assert missed["program, numbered lines"] <= 0.01 * len(some)
+    # some say it in five words
+    assert missed["docstring alone"] <= 0.05 * len(some)
+    assert missed["docstring's prose"] <= 0.08 * len(some)
     # signatures without examples, and programs of one line under other names
     assert missed["translated"] <= (0.08 * len(some) if name == "humaneval" else 0.01 * len(some))
     assert missed["program, renamed"] <= (0.16 if name == "mbpp" else 0.06) * len(some)

@@ -1,4 +1,4 @@
-"""Online rounds: what each round's recipe says, when they end, and two rounds of a tiny policy with a kill in between."""
+"""Online rounds: what each round's recipe says, when they end, and two rounds of a tiny policy with kills between."""
 
 import json
 import os
@@ -122,7 +122,8 @@ def test_two_rounds_killed_in_the_second(published: tuple[str, str], tmp_path: P
     folder = tmp_path / "runs" / name
     for moment in ("samples/*.arrow", "checkpoints/kto-round2.trainer-*/checkpoint-2/trainer_state.json"):
         process = go(path, tmp_path / "runs")
-        while not ((folder / "recipe-round2.yaml").exists() and len(list(folder.glob(moment))) > 3 * ("samp" in moment)):
+        few = 3 * ("samp" in moment)  # shards of the first round
+        while not ((folder / "recipe-round2.yaml").exists() and len(list(folder.glob(moment))) > few):
             assert process.poll() is None, process.stderr.read()[-3000:]
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)

@@ -8,7 +8,8 @@ import pytest
 from plum_hub import recipe
 from plum_hub.errors import UserError
 
-RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("**/*.yaml"))
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted(p for p in (ROOT / "recipes").rglob("*.yaml") if p.parent.name != "accelerate" and p.name[0] != "_")
 
 MINIMAL = """\
 name: tiny-{seed}
@@ -38,7 +39,7 @@ def write(tmp_path: Path, text: str) -> Path:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
 def test_shipped_recipes_are_valid_and_survive_a_dump(path: Path, tmp_path: Path) -> None:
     loaded = recipe.load(path)
-    recipe.check_trainer_args(loaded)
+    recipe.check_trainer_args(loaded, here=False)
     assert recipe.load(write(tmp_path, recipe.dump(loaded))) == loaded
 
 

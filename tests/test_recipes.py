@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from conftest import HUB, ROOT
 from datasets import load_dataset
 from huggingface_hub import HfApi
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Starcoder2Config
@@ -28,6 +28,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from plum_hub import recipe, train
 from plum_hub import run as loop
 from plum_hub.generate.hf import spare_threads
+from plum_hub.hub.tokens import add_token
 from plum_hub.nano import policy
 from plum_hub.recipe import Recipe
 
@@ -51,8 +52,6 @@ def short(path: Path) -> str:
 def test_every_recipe_is_valid(path: Path) -> None:
     loaded = recipe.load(path)
     recipe.check_trainer_args(loaded)
-    for name, entry in loaded.train.items():
-        train.trainers_check(name, entry) if hasattr(train, "trainers_check") else None
     assert path.read_text(encoding="utf-8").startswith("# "), "says first what it is"
 
 
@@ -189,8 +188,9 @@ class Canned(BaseHTTPRequestHandler):
 
 
 def publish_folder(folder: Path, repo: str, repo_type: str) -> None:
-    HfApi().create_repo(repo, repo_type=repo_type, exist_ok=True)
-    HfApi().upload_folder(folder_path=folder, repo_id=repo, repo_type=repo_type)
+    owner = HfApi(token=add_token(HUB.root, repo.partition("/")[0]))  # on the tests' own local Hub
+    owner.create_repo(repo, repo_type=repo_type)
+    owner.upload_folder(folder_path=folder, repo_id=repo, repo_type=repo_type)
 
 
 def publish_sets(folder: Path) -> None:
@@ -203,8 +203,7 @@ def publish_sets(folder: Path) -> None:
                 **{"lang": "rust" if row is other else "python", "raw_index": i, "index": i, "seed": "x = 1"},
                 **{"openai_fingerprint": "fp", "problem": row[0], "solution": row[1]},
             }
-            # and others, which no recipe's first rows hold: for supervised fine-tuning on other instructions
-            for i, row in enumerate([*rows, ("Explain this Python list.", "It is empty.")])
+            for i, row in enumerate(rows)
         ],
         "ise-uiuc/Magicoder-Evol-Instruct-110K": [{"instruction": text, "response": answer} for text, answer in rows],
         "Aeala/ShareGPT_Vicuna_unfiltered": [
@@ -394,13 +393,20 @@ def test_it_runs_from_end_to_end(path: Path, go: Go) -> None:
     trained = [made for made in result["checkpoints"] if made["method"] == loaded.methods[0]]
     assert len(trained) == loaded.rounds
     assert bool(loaded.seed_policy) == any(made["method"] == "seed_policy" for made in result["checkpoints"])
+    start = loaded.policy
     for made in result["checkpoints"]:
         assert made["commit"] == HfApi().model_info(made["repo"], revision=made["tag"]).sha
-        text = Path(HfApi().hf_hub_download(made["repo"], "training.json", revision=made["tag"])).read_text()
-        record = json.loads(text)
+        record = json.loads(
+            Path(HfApi().hf_hub_download(made["repo"], "training.json", revision=made["tag"])).read_text()
+        )
         assert record["steps"] == 1
         assert record["data"]["rows"] > 0
-        assert record["base"]["repo"] == (loaded.seed_policy.base if made["method"] == "seed_policy" else loaded.policy)
+        if made["method"] == "seed_policy":
+            assert loaded.seed_policy
+            assert record["base"]["repo"] == str(loaded.seed_policy.base).partition("@")[0]
+            continue
+        assert record["base"]["repo"] == str(start).partition("@")[0]
+        start = made["repo"]  # of the next round
     model = AutoModelForCausalLM.from_pretrained(trained[-1]["repo"], revision=loaded.tag)
     assert model.dtype == torch.bfloat16, "as the base"
     config = entry.config or entry.method

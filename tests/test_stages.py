@@ -25,7 +25,8 @@ TESTS = {"0:0": "assert square(2) == 4", "0:1": "assert square(3) == 9", "0:2": 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(Limits(seconds=1.0, total_seconds=2.0), workers=1) as running:
+    # seconds are of the processor, the total is by the clock: they are far apart, for a busy machine
+    with Sandbox(Limits(seconds=0.5, total_seconds=2.0), workers=1) as running:
         yield running
 
 
@@ -77,7 +78,22 @@ def test_candidate_assertions_are_distinct_and_the_most_frequent(sandbox: Sandbo
     texts = ["assert square(2) == 4\n", "assert square(2)==4\nassert square(3) == 9\n", "assert square(5) == 1\n", "\n"]
     rows = make_tests(texts, sandbox, format="assertions", max_tests=2)
     assert [row["tests"] for row in rows] == [["assert square(2) == 4"], ["assert square(3) == 9"], [], []]
-    assert [row["reason"] for row in rows] == ["", "", "duplicate_or_rare", "no_assertion_runs"]
+    assert [row["reason"] for row in rows] == ["", "", "duplicate_or_rare", "empty"]
+    (row,) = make_tests(["Sorry.\n"], sandbox, format="assertions")
+    assert row["reason"] == "no_assertion_runs"
+
+
+@pytest.mark.parametrize("form", ["plum", "dstc", "assertions"])
+def test_a_generator_that_gives_nothing_says_why(sandbox: Sandbox, form: str) -> None:
+    ends = ["stop", "prompt_too_long", "content_filter", "refused", "server_error", "length", "imported"]
+    rows = make_tests([*(Completion("", 0, end) for end in ends), " \n"], sandbox, format=form)
+    reasons = ["empty", "prompt_too_long", "content_filter", "refused", "server_error", "truncated", "empty", "empty"]
+    assert [row["reason"] for row in rows] == reasons
+    counted = counts.count_tests([Dataset.from_list(rows, features=tests.FEATURES)], "reference")
+    assert counted["dropped"]["prompt_too_long"] == 1
+    assert counted["consistency_rate"] is None, "there is no solution to be consistent"
+    (row,) = make_tests([Completion("No.", 1, "content_filter")], sandbox, format=form)
+    assert row["reason"] in ("unparsable", "no_assertion_runs")
 
 
 def test_a_least_mutation_score_needs_mutants() -> None:
@@ -167,6 +183,9 @@ def test_the_consistency_rate_is_of_responses_with_a_solution_and_tests(sandbox:
     )
     counted = counts.count_tests([Dataset.from_list(rows, features=tests.FEATURES)], "reference")
     assert counted["consistency_rate"] == pytest.approx(100 / 3)
+    ours = {**rows[1], "reason": "inconsistent:infra_error", "outcome": "infra_error"}
+    both = [Dataset.from_list([*rows, ours], features=tests.FEATURES)]
+    assert counts.count_tests(both, "reference")["consistency_rate"] == pytest.approx(100 / 3), "our fault, not theirs"
     assert counted["mutation"] is None
 
 
@@ -179,13 +198,31 @@ class RecipeStub:
         return self
 
 
+CARD = Path(__file__).parent.parent / "cards" / "dataset.md.jinja"
+
+
+def render(made: Dataset, samples: Dataset, judgements: Dataset, examples: list[dict[str, Any]]) -> str:
+    """The card of a small dataset."""
+    return jinja2.Template(CARD.read_text()).render(
+        recipe=RecipeStub(),
+        counts={
+            "tests": counts.count_tests([made], "reference"),
+            "sample": counts.count_samples([samples], 1),
+            "judge": counts.count_judgements(judgements),
+            "prefer": {"in": 2, "out": 2, "dropped": {}},
+        },
+        examples=examples,
+        histogram={},
+        configs={},
+    )
+
+
 def test_examples_are_complete_and_fenced_safely(sandbox: Sandbox) -> None:
     answer = "Ok:\n````python\n" + GOOD + "````\nDone."
     rows = make_tests([response(GOOD, "assert square(2) == 4", "assert square(3) == 9")], sandbox)
     made = Dataset.from_list(rows, features=tests.FEATURES)
-    texts = [
-        {"text": text, "tokens": 3, "finish_reason": "stop"} for text in (answer, "def square(n):\n    return 4\n")
-    ]
+    answers = ((answer, "stop"), ("def square(n):\n    return 4\n", "stop"), ("", "content_filter"))
+    texts = [{"text": text, "tokens": 3, "finish_reason": end} for text, end in answers]
     record = dict.fromkeys(("policy", "policy_revision"), "p") | dict.fromkeys(
         ("temperature", "top_p", "top_k", "max_new_tokens", "seed"), 1
     )
@@ -197,30 +234,56 @@ def test_examples_are_complete_and_fenced_safely(sandbox: Sandbox) -> None:
     verdicts = judge.judge(wanted.to_dict(), tests.kept_tests(rows), {}, "reference", "mypy", sandbox)
     judgements = Dataset.from_dict(verdicts, features=judge.FEATURES)
     found = counts.examples(Dataset.from_list([INSTRUCTION]), samples, judgements, [made])
-    assert [example["label"] for example in found] == ["chosen", "rejected"]
+    assert [example["label"] for example in found] == ["chosen", "rejected", ""]
     blocks = dict(found[0]["blocks"])
     assert blocks["Prompt"] == "```\n[system]\nBe brief.\n\n[user]\nWrite `square(n)`.\n```"
     assert blocks["Completion"] == f"`````\n{answer}\n`````"
     assert "# 0:1: failed\nassert square(3) == 9" in dict(found[1]["blocks"])["Tests"]
-    card = jinja2.Template((Path(__file__).parent.parent / "cards" / "dataset.md.jinja").read_text()).render(
-        recipe=RecipeStub(),
-        counts={
-            "tests": counts.count_tests([made], "reference"),
-            "sample": counts.count_samples([samples], 1),
-            "judge": counts.count_judgements(judgements),
-            "prefer": {"in": 2, "out": 2, "dropped": {}},
-        },
-        examples=found,
-        histogram={},
-        configs={},
-    )
+    card = render(made, samples, judgements, found)
     assert f"\nCompletion:\n\n`````\n{answer}\n`````\n" in card
     assert "kept responses noted as `fewer_than_3`: 1." in card
     assert "noticed" not in card, "no mutation score was measured"
-    assert "Where the programs were found: fence 1, bare 1.\n\nPreferences" in card
+    assert "Where the programs were found: fence 1, bare 1, none 1.\n\nPreferences" in card
+    assert "cut off by `max_new_tokens`: 0; ended by `content_filter`: 1; without a program in them: 1.\n" in card
+    assert "Outcomes of the samples: passed 1, failed 1, syntax_error 1.\n" in card
     assert "\n\n\n\n" not in card.partition("## Three examples")[2]
     counted = counts.count_samples([samples], 1)
-    assert (counted["truncated"], counted["truncation_rate"], counted["no_code"]) == (0, 0, 0)
+    assert (counted["truncated"], counted["truncation_rate"], counted["no_code"]) == (0, 0, 1)
+    assert counted["finish"] == {"content_filter": 1}
+
+
+@pytest.mark.parametrize("dropped", [{}, {"not_python": 2}])
+def test_the_card_names_the_config_of_what_was_dropped_only_where_there_is_one(dropped: dict[str, int]) -> None:
+    template = jinja2.Template(CARD.read_text().partition("## Counts")[2].partition("{% if counts.tests.usage")[0])
+    benchmarks = {"humaneval": 164, "mbpp": 974}
+    text = template.render(counts={"instructions": {"in": 9, "out": 7, "dropped": dropped, "benchmarks": benchmarks}})
+    assert "compared with 164 tasks of humaneval, 974 tasks of mbpp" in text
+    assert ("`instructions_dropped`.\n" in text) == bool(dropped)
+    assert text.strip()[-1] == "."
+
+
+def test_samples_without_tests_have_no_outcome(sandbox: Sandbox) -> None:
+    rows = judged([GOOD, "def square(n:\n", ""], sandbox, suite={})
+    assert [(row["outcome"], row["reason"]) for row in rows] == [
+        ("", "no_tests"),
+        ("syntax_error", "syntax_error"),
+        ("syntax_error", "no_code"),
+    ]
+    judgements = Dataset.from_list(rows, features=judge.FEATURES)
+    assert counts.count_judgements(judgements)["outcomes"] == {"syntax_error": 2}
+    assert counts.count_judgements(judgements.select([0]))["outcomes"] == {}
+    made = Dataset.from_list(make_tests([response(GOOD, "assert square(2) == 5")], sandbox), features=tests.FEATURES)
+    samples = Dataset.from_list(
+        [
+            {"instruction_id": "t0", "messages": [], "completion": GOOD, "code": GOOD, "finish_reason": "stop"}
+            | {"sample_id": "t0#0", "extraction": "bare"}
+        ]
+    )
+    found = counts.examples(Dataset.from_list([INSTRUCTION]), samples, judgements.select([0]), [made])
+    card = render(made, samples, judgements.select([0]), found)
+    assert "Outcomes of the samples: none was run.\n" in card
+    assert "**no_tests** (not run, 0 of 0 tests)" in card
+    assert "passed" not in card.partition("Outcomes of the samples")[2].partition("## Limits")[0]
 
 
 def judged(

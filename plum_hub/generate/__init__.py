@@ -45,7 +45,9 @@ class Completion:
     """One text and why it ended: `stop` or `length` (a server may give reasons of its own, such as `content_filter`).
 
     `tokens` counts what was generated, the end token apart, `prompt_tokens` what it was generated from. A conversation
-    that the model cannot take has empty texts that ended by `prompt_too_long`: one of them must not end a long run.
+    that the model cannot take has empty texts that ended by `prompt_too_long`, and one that a server does not answer by
+    `content_filter`, `refused` or `server_error`: one of them must not end a long run. Of the texts of one request to a
+    server, the first alone has `prompt_tokens`: what was billed.
     """
 
     text: str

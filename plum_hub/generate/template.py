@@ -33,10 +33,10 @@ def with_template(tokenizer: Any) -> tuple[str, ...]:
     """Give the tokenizer `BASE_TEMPLATE` if it has no chat template.
 
     Returns:
-        The stop strings that the template needs: `STOP`, or none where the checkpoint's own template stays.
+        The stop strings that the template needs: `STOP`, or none where the checkpoint has a template of its own.
     """
-    if tokenizer.chat_template:
-        return ()
+    if tokenizer.chat_template:  # a checkpoint trained from a base model may have been given ours already
+        return STOP if tokenizer.chat_template.endswith(BASE_TEMPLATE) else ()
     # `apply_chat_template` adds no special tokens. A model trained to see a first token (Llama, DeepSeek) must see it,
     # and one whose tokenizer merely names one (StarCoder2) must not.
     begins = tokenizer.bos_token is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]

@@ -63,7 +63,7 @@ _COMMENT = re.compile(r"#.*")
 _PROSE = re.compile(r"[^\W\d_]{2,}(?:[ ,]+[^\W\d_]+){2,}|^\s*(?:\"\"\"|''')\s*\w")  # three plain words in a row
 _QUOTED = re.compile(r'("""|\'\'\')(.*?)\1', re.DOTALL)
 _EXAMPLE = re.compile(r">>>|\bexamples?\b|\be\.g\.|^\s*(?:[\w.]+\(.*\)|_) *(?:=|-|➞)", re.IGNORECASE | re.MULTILINE)
-_FUNCTION = re.compile(r"(?:\bdef|(?:\bassert|>>>)(?:[ \t]+not)?)[ \t]+([^\W\d]\w*)[ \t]*\(")
+_FUNCTION = re.compile(r"(?:\bdef|(?:\bassert|>>>)(?:\s+not)?)\s+([^\W\d]\w*)\s*\(")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _NUMBERED = re.compile(r"^[ \t]*(\d+)(?:[.):|][ \t]?|[ \t]|$)", re.MULTILINE)
 _ESCAPE = re.compile(r"\\([ntr\"'])")
@@ -191,7 +191,7 @@ def _readings(text: str) -> list[str]:
     if readings[-1].count("\\n") > 1:
         readings.append(_ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), readings[-1]))
     numbers = [int(number[:9]) for number in _NUMBERED.findall(readings[-1])]
-    if sum(after == before + 1 for before, after in pairwise(numbers)) > 1:
+    if any(after == before + 1 for before, after in pairwise(numbers)):
         readings.append(_NUMBERED.sub("", readings[-1]))
     return readings
 

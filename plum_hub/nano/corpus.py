@@ -26,6 +26,7 @@ from plum_hub.nano.tasks import (
     STEPS,
     Program,
     Task,
+    draw_input,
     run,
     runs_as,
     splits,
@@ -42,6 +43,11 @@ RESPONSES_PER_INSTRUCTION = 2
 ASSERTS_PER_RESPONSE = 3
 #: share of all responses whose solution and tests contradict each other
 INCONSISTENT_SHARE = 0.10
+
+#: answers with a test of their own, for DSTC; ASK_FOR_TESTS is what asks for them, after the instruction
+WITH_TESTS = 2500
+ASK_FOR_TESTS = " Add a test."
+EMPTY = ("[]", "''", "None")
 
 
 @cache
@@ -63,6 +69,23 @@ def demonstrations() -> list[tuple[Task, str]]:
     """Each task of the `demos` split with the code that the seed corpus shows for it, often wrong."""
     rng = random.Random("plum-hub nano demonstrations")
     return [(task, task.program.code(draw_bugs(rng, task.program))) for task in splits()["demos"]]
+
+
+def demonstrations_with_tests() -> list[tuple[Task, str]]:
+    """Some tasks of the `demos` split with an answer in DSTC's form: a program, often wrong, and a test.
+
+    The test is right and its input short: what a policy of this size writes is wrong often enough by itself.
+    """
+    rng = random.Random("plum-hub nano demonstrations with tests")
+    made = []
+    for task in rng.sample(list(splits()["demos"]), WITH_TESTS):
+        program = task.program
+        inputs = sorted((draw_input(rng, program.takes) for _ in range(6)), key=lambda value: len(repr(value)))
+        value = next((v for v in inputs if v and runs_as(task.solution, v) not in EMPTY), inputs[-1])
+        test = write_assert(value, run(task.solution, value))
+        code = program.code(draw_bugs(rng, program))
+        made.append((task, f"[Implementation]\n{code}\n[Tests]\n{test}"))
+    return made
 
 
 def response(rng: random.Random, task: Task, consistent: bool, fenced: bool) -> str:
@@ -126,7 +149,8 @@ def build_datasets() -> dict[str, Dataset]:
     """Config name -> dataset. String columns throughout; `prompt` and `completion` are lists of {role, content}.
 
     `instructions`, `more_instructions`, and both as `all_instructions`: id, instruction, entry_point. `demos`: prompt,
-    completion (conversational prompt-completion, for supervised fine-tuning). `test_responses`: id (an instruction's),
+    completion (conversational prompt-completion, for supervised fine-tuning). `demos_with_tests`: the same, and answers
+    in DSTC's form where the prompt ends with `ASK_FOR_TESTS`. `test_responses`: id (an instruction's),
     response. `dev`, `heldout`: id, instruction, entry_point, tests (a list of assert lines).
     """
     found: dict[str, Dataset] = {}
@@ -140,6 +164,18 @@ def build_datasets() -> dict[str, Dataset]:
                 "completion": [{"role": "assistant", "content": code}],
             }
             for task, code in demonstrations()
+        ]
+    )
+    found["demos_with_tests"] = Dataset.from_list(
+        [
+            *found["demos"],
+            *(
+                {
+                    "prompt": [{"role": "user", "content": task.instruction + ASK_FOR_TESTS}],
+                    "completion": [{"role": "assistant", "content": text}],
+                }
+                for task, text in demonstrations_with_tests()
+            ),
         ]
     )
     found["test_responses"] = Dataset.from_list(test_responses())

@@ -164,7 +164,7 @@ def _without_thoughts(text: str) -> tuple[str, bool]:
     closing, opening = first(_CLOSE_THOUGHT, 0), first(_OPEN_THOUGHT, 0)
     if closing and not (opening and opening.start() < closing.start()):
         at = closing.end()
-    while opening := first(_OPEN_THOUGHT, at):
+    while (opening := first(_OPEN_THOUGHT, at)) and parsed(text[at:]) is None:
         kept += text[at : opening.start()]
         closing = first(re.compile(rf"</{opening[1]}>", re.IGNORECASE), opening.end())
         at, unclosed = (closing.end(), False) if closing else (len(text), True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import html
 import json
 import keyword
 import os
@@ -44,15 +45,35 @@ def copies(task: Task) -> Iterator[tuple[str, str]]:
     yield "wrapped", f"Please help me with this task in Python.\n\n{task.prompts[0]}\n\nExplain each step."
     yield "re-spaced", respaced(task.prompts[0])
     yield "translated", translated(prompt)
+    yield "function renamed", function_renamed(prompt)
+    yield "HTML", html.escape(task.prompts[0])
+    yield "JSON", json.dumps(task.prompts[0], ensure_ascii=False)
+    yield "numbered lines", numbered(task.prompts[0])
+    yield "full-width", "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in task.prompts[0])
+    if docstring := re.search(r'"""(.*?)"""', task.prompts[0], re.DOTALL):
+        yield "docstring alone", f"Write a function. {docstring[1]}"
+        yield "docstring's prose", re.split(r">>>|[Ee]xample|\n\s*\w+\(", docstring[1])[0]
     if task.program:
         yield "program", f"Fix this:\n```python\n{task.program}\n```"
         yield "program, re-spaced", respaced(task.program)
+        yield "program, numbered lines", f"Why does this fail?\n{numbered(task.program)}"
         yield "program, renamed", f"What does this do?\n{renamed(task.program)}"
 
 
 def respaced(text: str) -> str:
     """Other indentation, blank lines, line ends and spaces."""
     return re.sub(r"[ \t]+", "   ", re.sub(r"\n\s*", "\r\n\r\n\t", text))
+
+
+def numbered(text: str) -> str:
+    """Every line with its number."""
+    return "\n".join(f"{i}. {line}" for i, line in enumerate(text.splitlines(), 1))
+
+
+def function_renamed(prompt: str) -> str:
+    """The function that a prompt defines or tests has another name."""
+    names = {*re.findall(r"(?:\bdef|\bassert|>>>) (\w+)\(", prompt)} - KEPT
+    return re.sub(r"[A-Za-z_]\w*", lambda word: "solve_this" if word[0] in names else word[0], prompt)
 
 
 def translated(prompt: str) -> str:

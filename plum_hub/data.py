@@ -18,12 +18,13 @@ from plum_hub.evaluate import labels as labels_check
 from plum_hub.instructions import prepare
 from plum_hub.progress import say
 from plum_hub.sandbox import Limits, Sandbox
-from plum_hub.stages import counts, dstc, extract, prefer, sample, tests
+from plum_hub.stages import counts
+from plum_hub.views import make_views
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from plum_hub.recipe import Sample
+    from plum_hub.recipe import Recipe
     from plum_hub.run import Run
 
 
@@ -59,44 +60,9 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any]]:
         state.counts["sample"] = counts.count_samples(samples.shards, len(instructions))
         all_samples, judgements = concatenate_datasets(samples.shards), concatenate_datasets(judged.shards)
         state.counts["judge"] = counts.count_judgements(judgements)
-        batches = [t.args.get("per_device_train_batch_size", 8) for t in recipe.train.values() if t.method == "kto"]
-        largest = max(batches, default=8)
-        key = stages.fingerprint(
-            "prefer", stages.code_version(prefer), recipe.prefer.model_dump(), recipe.seed, largest, judged.keys
-        )
-        with state.timed("prefer"):
-            views, chosen = prefer.prefer(all_samples, judgements, recipe.prefer, recipe.seed, largest, key)
-        labelled = state.counts["judge"]["out"]
-        state.counts["prefer"] = {"in": labelled, "out": len(views["kto"]), **chosen}
-        nothing = _nothing(state.counts["judge"], chosen)
-        if nothing:
-            views = {}
-        where = recipe.instructions
-        prompts = {row["id"]: sample.to_messages(row, where.prompt, where.system) for row in instructions}
-        known = {k: v for shard in made_tests.shards for k, v in tests.kept_tests(list(shard)).items()}
-        if recipe.tests.consistency != "consensus" and known:
-            views["grpo"] = prefer.with_tests(prompts, known)
-        if recipe.dstc:
-            parts_of = (recipe.dstc.model_dump(), prompts, made_tests.keys, stages.code_version(dstc, prefer, extract))
-            with state.timed("dstc"):
-                own, found = dstc.dstc(
-                    *(all_samples, judgements, known, recipe.dstc, prompts, recipe.seed, largest),
-                    fingerprint=stages.fingerprint("dstc", key, parts_of),
-                )
-            state.counts["dstc"] = {"in": found["instructions"], "out": found["pairs"], **found}
-            views |= own
-        for method in recipe.methods:
-            entry = recipe.train[method]
-            config = entry.config or entry.method
-            if entry.dataset is None and not len(views.get(config, ())):
-                fewer = state.counts.get("dstc", {}).get("dropped") if config.startswith("dstc") else None
-                raise UserError(
-                    nothing if nothing and not fewer else f"`{method}` has no rows to train on in `{config}`: {fewer}"
-                )
-        if nothing:
-            say(f"warning: {nothing}; the evidence is published without")
+        views, key = make_views(state, instructions, made_tests, all_samples, judgements, judged.keys)
         pair_quality = {}
-        if recipe.truth and not nothing:
+        if recipe.truth and "kto" in views:
             with state.timed("truth"):
                 truth = labels_check.load_truth(recipe, recipe.truth)
                 checking = stages.code_version(labels_check, plum_hub.sandbox)
@@ -122,7 +88,7 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any]]:
         "generator": generator,
         "policy": policy,
         "instructions_from": _name(recipe.instructions),
-        "sampling": _sampling(recipe.sample),
+        "sampling": _sampling(recipe),
         "consistency": {
             "reference": "those of responses whose own solution passes them",
             "consensus": "those that the samples' best consensus set passes (CodeT, arXiv 2207.10397)",
@@ -133,22 +99,15 @@ def make_dataset(state: Run) -> tuple[dict[str, Dataset], dict[str, Any]]:
     return views, facts
 
 
-def _nothing(labels: dict[str, Any], chosen: dict[str, Any]) -> str:
-    """Why there are no preferences; empty if there are."""
-    if not labels["chosen"] or not labels["rejected"]:
-        dropped = ", ".join(f"{reason} {n}" for reason, n in labels["dropped"].items()) or "none"
-        return (
-            f"no preferences: of {labels['in']} samples {labels['chosen']} passed their tests and "
-            f"{labels['rejected']} failed (dropped: {dropped}); more instructions, more samples or a "
-            "stronger policy would help"
-        )
-    if not chosen["chosen"] or not chosen["rejected"]:
-        return "no preferences: where a sample passes its tests, none fails: nothing to prefer"
-    return ""
-
-
-def _sampling(source: Sample) -> str:
+def _sampling(recipe: Recipe) -> str:
     """The sampling parameters in words, for the card."""
+    source = recipe.sample
+    assert source
+    if source.from_tests and recipe.tests:
+        wrote = recipe.tests
+        words = [f"programs and tests in one answer, K = {wrote.responses}", f"temperature {wrote.temperature}"]
+        words += [f"at most {wrote.max_new_tokens} new tokens"]
+        return ("imported; " if wrote.import_ else "") + ", ".join(words)
     words = [f"K = {source.n}", f"temperature {source.temperature}", f"top_p {source.top_p}"]
     words += [f"top_k {source.top_k or 'off'}", f"at most {source.max_new_tokens} new tokens"]
     return ("imported; " if source.import_ else "") + ", ".join(words)

@@ -75,7 +75,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "instructions": count,
         "dropped": dropped,
         "steps": steps,
-        "programs_at_most": count * (_checks(recipe) + rounds * (recipe.sample.n if recipe.sample else 0)),
+        "programs_at_most": count * (_checks(recipe) + rounds * _loads(recipe)),
         "cost_usd_at_most": round(sum(step["cost_usd_at_most"] for step in steps), 2),
         "trainings": list(recipe.methods) * recipe.rounds,
         "disk_bytes_at_most": disk,
@@ -87,6 +87,13 @@ def _checks(recipe: Recipe) -> int:
     if not recipe.tests or recipe.tests.format != "plum" or recipe.tests.consistency == "none":
         return 0
     return recipe.tests.responses * (1 + recipe.tests.reruns + len(TRIVIAL) + 1 + recipe.tests.mutants + 1)
+
+
+def _loads(recipe: Recipe) -> int:
+    """Programs loaded to judge one instruction's samples: one that may keep state is loaded for each suite."""
+    if not recipe.tests or not recipe.sample:
+        return 0
+    return (recipe.tests.responses if recipe.sample.from_tests else recipe.sample.n) * recipe.tests.responses
 
 
 def _some(rows: Dataset) -> Dataset:

@@ -7,9 +7,12 @@
     rows = Dataset.from_list([{"prompt": "Write a function f(n) to add one.", "tests": ["assert f(1) == 2"]}])
     GRPOTrainer("org/model", reward_funcs=passes_tests, train_dataset=rows).train()
 
-The dataset's column `tests` holds, for each prompt, a list of Python sources with assertions. Conversational prompts
-work as well. Programs run in `plum_hub.sandbox`, one per process, opened at the first call; a machine's cores are
-shared out among the training processes on it.
+The dataset's column `tests` holds, for each prompt, a list of Python sources with assertions; a column `suites`, if
+there is one, the number of the suite that each belongs to: a program that may keep state from one to the next meets
+each suite afresh. The config `grpo` of a published dataset has both. Conversational prompts work as well.
+
+Programs run in `plum_hub.sandbox`, one per process, opened at the first call; a machine's cores are shared out among
+the training processes on it.
 """
 
 from __future__ import annotations
@@ -23,18 +26,23 @@ from typing import Any
 from plum_hub.outcomes import Outcome
 from plum_hub.sandbox import Job, Result, Sandbox
 from plum_hub.stages.extract import extract_code
+from plum_hub.stages.judge import keeps_state
 
 Completion = str | Sequence[dict[str, Any]]  # a text, or messages of which the last is the answer
 
 
 def passes_tests(
-    completions: Sequence[Completion], tests: Sequence[Sequence[str] | None], **kwargs: Any
+    completions: Sequence[Completion],
+    tests: Sequence[Sequence[str] | None],
+    suites: Sequence[Sequence[int] | None] | None = None,
+    **kwargs: Any,
 ) -> list[float | None]:
     """A reward function for `GRPOTrainer(reward_funcs=passes_tests)` and its kin.
 
     Args:
         completions: the model's answers; the program in each is found by `extract_code`.
         tests: the dataset's column of that name, one list of test sources a completion.
+        suites: the column of that name, one number a test.
         kwargs: the other columns and whatever else TRL passes, `prompts` among them; not used.
 
     Returns:
@@ -44,9 +52,20 @@ def passes_tests(
     Raises:
         SandboxError: the sandbox does not work here.
     """
-    rows = list(zip(map(_text, completions), tests, strict=True))
-    results = _sandbox().run(Job(extract_code(text), tuple(own)) for text, own in rows if own)
-    return [_share(next(results)) if own else None for _, own in rows]
+    jobs: list[list[Job]] = []
+    for completion, own, numbers in zip(completions, tests, suites or [None] * len(completions), strict=True):
+        jobs.append(_jobs(extract_code(_text(completion)), own, numbers) if own else [])
+    results = _sandbox().run(job for group in jobs for job in group)
+    return [_share([next(results) for _ in group]) if group else None for group in jobs]
+
+
+def _jobs(program: str, tests: Sequence[str], suites: Sequence[int] | None) -> list[Job]:
+    if not suites or len(set(suites)) == 1 or not keeps_state(program):
+        return [Job(program, tuple(tests))]
+    return [
+        Job(program, tuple(test for test, own in zip(tests, suites, strict=True) if own == suite))
+        for suite in dict.fromkeys(suites)
+    ]
 
 
 def _text(completion: Completion) -> str:
@@ -56,10 +75,11 @@ def _text(completion: Completion) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _share(result: Result) -> float | None:
-    if result.outcome is Outcome.INFRA_ERROR:
+def _share(results: Sequence[Result]) -> float | None:
+    if any(result.outcome is Outcome.INFRA_ERROR for result in results):
         return None
-    return sum(test.outcome is Outcome.PASSED for test in result.tests) / len(result.tests)
+    outcomes = [test.outcome for result in results for test in result.tests]
+    return outcomes.count(Outcome.PASSED) / len(outcomes)
 
 
 @cache

@@ -91,10 +91,11 @@ def as_conversations(rows: Dataset, entry: Train, where: str) -> Dataset:
                 f"{where}: column `{column}` is missing; {entry.method} needs {', '.join(wanted)}, and it has "
                 f"{', '.join(rows.column_names)}; `columns:` maps other names"
             )
-    rows = rows.select_columns(list(dict.fromkeys(theirs)))
+    suites = entry.method == "grpo" and "suites" in rows.column_names  # the reward makes use of them
+    rows = rows.select_columns([*dict.fromkeys(theirs), *(["suites"] if suites else [])])
     if theirs != list(wanted):
         rows = rows.map(_renamed, batched=True, fn_kwargs={"names": dict(zip(wanted, theirs, strict=True))},
-                        remove_columns=rows.column_names)  # fmt: skip
+                        remove_columns=list(dict.fromkeys(theirs)))  # fmt: skip
     for ours, role in (
         ("prompt", "user"),
         ("completion", "assistant"),

@@ -107,6 +107,7 @@ def test_prompts_with_tests() -> None:
     prompts = {name: [{"role": "user", "content": name}] for name in "abc"}
     rows = with_tests(prompts, {"a": {"0:0": "assert 1", "0:1": "assert 2"}, "c": {"1:0": "assert 3"}, "b": {}})
     assert rows["tests"][:] == [["assert 1", "assert 2"], ["assert 3"]]
+    assert rows["suites"][:] == [[0, 0], [1]]
     assert rows["instruction_id"][:] == ["a", "c"]
     assert rows["prompt"][0] == prompts["a"]
 

@@ -23,7 +23,7 @@ import yaml
 from conftest import HUB, ROOT
 from datasets import load_dataset
 from huggingface_hub import HfApi
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Starcoder2Config
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Starcoder2Config
 
 from plum_hub import recipe, train
 from plum_hub import run as loop
@@ -269,11 +269,12 @@ def publish_models(folder: Path) -> None:
             )
         )
         tokenizer.chat_template = template if chats else None
-        if name == SPEAKS:
-            teach(model, tokenizer)
         path = folder / name
-        model.to(torch.bfloat16).save_pretrained(path)
+        model.config.save_pretrained(path)
         tokenizer.save_pretrained(path)
+        if name == SPEAKS:
+            teach(model, AutoTokenizer.from_pretrained(path))  # which splits texts as Qwen2's does
+        model.to(torch.bfloat16).save_pretrained(path)
         publish_folder(path, name, "model")
 
 

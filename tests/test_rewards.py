@@ -29,6 +29,13 @@ def test_the_reward_is_the_share_of_tests_and_none_without_tests() -> None:
     assert passes_tests([[answer], [answer | {"content": None}], []], [TESTS] * 3) == [1.0, 0.0, 0.0]
 
 
+def test_a_program_that_keeps_state_meets_each_suite_afresh() -> None:
+    counter = "made = []\ndef f(n):\n    made.append(n)\n    return len(made)\n"
+    tests = ["assert f(9) == 1", "assert f(9) == 2", "assert f(9) == 1"]
+    assert passes_tests([counter], [tests], suites=[[0, 0, 1]]) == [1.0]
+    assert passes_tests([counter], [tests]) == [pytest.approx(2 / 3)], "without the numbers, all are one suite"
+
+
 def test_it_goes_to_other_processes_by_name_and_each_opens_its_own_sandbox() -> None:
     assert pickle.loads(pickle.dumps(passes_tests)) is passes_tests
     assert rewards()[0] == 1.0

@@ -367,8 +367,8 @@ def test_a_dry_run_counts_and_makes_nothing(published: tuple[str, str], tmp_path
     tests, sample = figures["steps"]
     count = len(TASKS)
     assert figures["instructions"] == count
-    # a reference, twice with other seeds, emptied in eight ways, 20 mutants and the reference again; then K samples
-    assert figures["programs_at_most"] == count * (3 * (1 + 2 + 8 + 20 + 1) + 5)
+    # a reference, twice with other seeds, emptied in eight ways, 20 mutants and the reference again; then the samples
+    assert figures["programs_at_most"] == count * (3 * (1 + 2 + 8 + 20 + 1) + 5 * 3)
     assert (tests["completion_tokens_at_most"], sample["completion_tokens_at_most"]) == (count * 300, count * 35)
     cost = (3 * 2 * tests["prompt_tokens"] + 10 * count * 300) / 1e6
     assert tests["cost_usd_at_most"] == pytest.approx(cost, abs=1e-4)

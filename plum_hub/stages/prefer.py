@@ -40,7 +40,7 @@ DPO = Features(
     }
 )
 SFT = Features({"prompt": MESSAGES, "completion": MESSAGES, **_IDS, "sample_id": Value("string")})
-GRPO = Features({"prompt": MESSAGES, "tests": List(Value("string")), **_IDS})
+GRPO = Features({"prompt": MESSAGES, "tests": List(Value("string")), "suites": List(Value("int32")), **_IDS})
 
 
 def relabel(labels: Sequence[str], reasons: Sequence[str], negatives: str) -> list[str]:
@@ -330,6 +330,7 @@ def with_tests(prompts: dict[str, list[dict[str, str]]], tests: dict[str, dict[s
         {
             "prompt": [prompts[i] for i in ids],
             "tests": [list(tests[i].values()) for i in ids],
+            "suites": [[int(test_id.partition(":")[0]) for test_id in tests[i]] for i in ids],  # the response's number
             "instruction_id": ids,
         },
         features=GRPO,

@@ -1,8 +1,9 @@
 """The recipes of `recipes/`: all valid, all in the index, and all run from end to end on stand-ins.
 
-A stand-in has the name of the public model or set, the same architecture or columns, and next to no size: a few thousand
-random weights, six instructions. Tests and samples come from a server with canned answers, some right and some wrong.
-Recipes that differ in nothing but names (and in who the canned answers are said to be from) run once; `GROUPS` tells.
+A stand-in has the name of the public model or set, the same architecture or columns, and next to no size: a few
+thousand random weights, six instructions. Tests and samples come from a server with canned answers, some right and some
+wrong. Recipes that differ in nothing but names (and in who the canned answers are said to be from) run once; `GROUPS`
+tells which. Whether a model has a chat template is a guess, as the public names are written from memory.
 """
 
 import json
@@ -13,17 +14,24 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from conftest import HUB, ROOT
 from datasets import load_dataset
 from huggingface_hub import HfApi
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Starcoder2Config
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Starcoder2Config,
+)
 
 from plum_hub import recipe, train
 from plum_hub import run as loop
@@ -50,8 +58,8 @@ def short(path: Path) -> str:
 
 @pytest.mark.parametrize("path", WHOLE, ids=short)
 def test_every_recipe_is_valid(path: Path) -> None:
-    loaded = recipe.load(path)
-    recipe.check_trainer_args(loaded)
+    without = ["train.grpo.args.use_vllm=false"] if path.stem == "grpo" and not find_spec("vllm") else []
+    recipe.check_trainer_args(recipe.load(path, without))
     assert path.read_text(encoding="utf-8").startswith("# "), "says first what it is"
 
 
@@ -75,12 +83,12 @@ def test_no_two_recipes_publish_under_one_name() -> None:
             assert models.setdefault(repo, path) == path, f"{short(path)} and {short(models[repo])} publish {repo}"
 
 
-def test_the_index_names_every_file_and_no_other() -> None:
-    named = set(re.findall(r"[\w./-]+\.yaml", INDEX))
-    there = {str(path.relative_to(RECIPES)) for path in (*FILES, *LAUNCHES)}
-    elsewhere = {name for name in there if name.startswith("nano/")} if "<!-- nano table -->" in INDEX else set()
-    assert there - named - elsewhere == set(), "recipes/README.md does not name these"
-    assert {name.removeprefix("recipes/") for name in named} - there - {"LEAF.yaml"} == set(), "there are no such files"
+def test_the_index_links_every_file_and_no_other() -> None:
+    linked = set(re.findall(r"\]\(([\w./-]+\.yaml)\)", INDEX))
+    there = {str(path.relative_to(RECIPES)) for path in (*FILES, *LAUNCHES) if path not in PARENTS}
+    later = {name for name in there if name.startswith("nano/")} if "<!-- nano table -->" in INDEX else set()
+    assert there - linked - later == set(), "recipes/README.md has no link to these"
+    assert linked - there == set(), "there are no such files"
 
 
 @pytest.mark.parametrize("path", LAUNCHES, ids=short)
@@ -128,7 +136,7 @@ TASKS = {  # the function -> what it should do, a right and a wrong body, a test
     "squared": ("multiplies an integer by itself", "n * n", "n + n", "squared(4) == 16"),
     "opposite": ("flips plus to minus and minus to plus", "-n", "n", "opposite(7) == -7"),
     "half": ("cuts a quantity in two, rounding down any rest", "n // 2", "n - 2", "half(9) == 4"),
-    "is_even": ("tells with True or False if two divides a count", "n % 2 == 0", "n % 2 == 1", "is_even(8) is True"),
+    "left_over": ("says what remains after dividing by five", "n % 5", "n // 5", "left_over(13) == 3"),
 }
 
 
@@ -154,7 +162,8 @@ def dstc_answer(name: str, i: int) -> str:
     _, right, wrong, test = TASKS[name]
     held = test if i % 4 < 2 else f"{name}(2) == 'no'"
     return (
-        f"[Reasoning]\nAnswer {i}.\n\n[Implementation]\n```python\n{program(name, wrong if i % 2 else right)}# {i}\n```\n\n"
+        f"[Reasoning]\nAnswer {i}.\n\n[Implementation]\n"
+        f"```python\n{program(name, wrong if i % 2 else right)}# {i}\n```\n\n"
         f"[Explanation]\nSo.\n\n[Tests]\n```python\nassert {held}\n```\n"
     )
 
@@ -200,8 +209,13 @@ def publish_sets(folder: Path) -> None:
     sets = {
         "ise-uiuc/Magicoder-OSS-Instruct-75K": [
             {
-                **{"lang": "rust" if row is other else "python", "raw_index": i, "index": i, "seed": "x = 1"},
-                **{"openai_fingerprint": "fp", "problem": row[0], "solution": row[1]},
+                "lang": "rust" if row is other else "python",
+                "raw_index": i,
+                "index": i,
+                "seed": "x = 1",
+                "openai_fingerprint": "fp",
+                "problem": row[0],
+                "solution": row[1],
             }
             for i, row in enumerate(rows)
         ],
@@ -212,8 +226,14 @@ def publish_sets(folder: Path) -> None:
         ],
         "bigcode/self-oss-instruct-sc2-exec-filter-50k": [
             {
-                **{"fingerprint": f"{i}", "sha1": f"{i}", "seed": "def s(): pass", "response": answer},
-                **{"concepts": ["arithmetic"], "prompt": text, "instruction": text, "id": i},
+                "fingerprint": f"{i}",
+                "sha1": f"{i}",
+                "seed": "def s(): pass",
+                "response": answer,
+                "concepts": ["arithmetic"],
+                "prompt": text,
+                "instruction": text,
+                "id": i,
             }
             for i, (text, answer) in enumerate(rows[:-1])
         ],
@@ -225,7 +245,7 @@ def publish_sets(folder: Path) -> None:
         publish_folder(path.parent, name, "dataset")
 
 
-def teach(model: Any, tokenizer: PreTrainedTokenizerFast, steps: int = 60) -> None:
+def teach(model: Any, tokenizer: PreTrainedTokenizerFast, steps: int = 150) -> None:
     """Have a model answer the tasks with their right and their wrong program, about as often."""
     rows = []
     for name in TASKS:
@@ -330,8 +350,10 @@ def smaller(path: Path, url: str) -> list[str]:
         settings.append(f"tests.generator=openai:{model}@{url}")
         settings.append(f"tests.responses={min(loaded.tests.responses, 6)}")
     if not loaded.sample.import_:
-        settings.append(f"sample.n={min(loaded.sample.n, 6)}")
-        settings.append("sample.engine=hf" if loaded.rounds > 1 else f"sample.engine=openai:policy@{url}")
+        if loaded.rounds > 1:
+            settings.append("sample.engine=hf")
+        else:
+            settings += [f"sample.n={min(loaded.sample.n, 6)}", f"sample.engine=openai:policy@{url}"]
         settings.append("sample.max_new_tokens=64")
     for name, entry in loaded._trainings():
         where = name if name == "seed_policy" else f"train.{name}"
@@ -413,3 +435,57 @@ def test_it_runs_from_end_to_end(path: Path, go: Go) -> None:
     config = entry.config or entry.method
     if entry.dataset is None:
         assert len(load_dataset(result["dataset"]["repo"], config, revision=loaded.tag, split="train")) > 0
+
+
+def rows(result: dict[str, Any], config: str, tag: str = "v1") -> Any:
+    return load_dataset(result["dataset"]["repo"], config, revision=tag, split="train")
+
+
+def leaf(name: str) -> Path:
+    return RECIPES / f"{name}.yaml"
+
+
+def test_the_ablations_change_what_they_say(go: Go) -> None:
+    main = go(leaf("plum/codeqwen1.5-7b-chat-oss-instruct-kto"))[1]
+    samples = {row["sample_id"]: row["completion"] for row in rows(main, "samples")}
+    instructions = len({name.partition("#")[0] for name in samples})
+
+    def ablated(name: str) -> dict[str, Any]:
+        made = go(leaf(f"ablations/{name}"))[1]
+        assert made["counts"]["sample"]["out"] > 0
+        return made
+
+    unrunnable = ablated("negatives-unrunnable")
+    assert all("return return" in row["rejected"][0]["content"] for row in rows(unrunnable, "dpo"))
+    assert all("return return" not in row["rejected"][0]["content"] for row in rows(main, "dpo"))
+    for name, count in (("samples-5", 5), ("samples-10", 6)):  # there are six here
+        made = ablated(name)
+        assert {row["sample_id"] for row in rows(made, "samples")} <= set(samples)
+        assert all(samples[row["sample_id"]] == row["completion"] for row in rows(made, "samples"))
+        assert len(rows(made, "samples")) == count * instructions
+    assert len(rows(main, "tests")) == 3 * instructions == 3 * len(rows(ablated("tests-one-response"), "tests"))
+    assert {len(row["tests"]) for row in rows(ablated("tests-one-assertion"), "tests")} == {1}
+    assert sum(rows(main, "tests")["kept"]) == 2 * instructions, "a third fails its own tests"
+    assert sum(rows(ablated("tests-unfiltered"), "tests")["kept"]) == 3 * instructions
+    assert len(rows(ablated("pairs-all"), "dpo")) > len(rows(main, "dpo"))
+    assert set(rows(ablated("off-policy"), "samples")["policy"]) == {"deepseek-ai/deepseek-coder-6.7b-instruct"}
+
+
+def test_dstc_puts_tests_below_programs_unless_told_otherwise(go: Go) -> None:
+    name = "dstc/starcoder2-15b-instruct-"
+    for variant, joined in (("dstc-dpo", True), ("no-minimax-dpo", True), ("no-concatenation-dpo", False)):
+        made = rows(go(leaf(name + variant))[1], "dstc_dpo")
+        assert all((row["chosen"][0]["content"].count("```") == 4) == joined for row in made), variant
+        assert not any("main function name" in row["prompt"][-1]["content"] for row in made)
+    answers = [rows(go(leaf(name + v))[1], "tests")["response"][:] for v in ("dstc-dpo", "plain-dpo")]
+    assert answers[0] == answers[1], "the same answers, paired in another way"
+
+
+def test_rounds_sample_from_the_last_checkpoint(go: Go) -> None:
+    loaded, result = go(leaf("ablations/online-fresh"))
+    repo = result["dataset"]["repo"]
+    seen = [load_dataset(repo, "samples", revision=row["tag"], split="train") for row in result["rounds"]]
+    assert len(seen) == 3
+    assert [set(samples["policy"]) for samples in seen] == [{SPEAKS}] + 2 * [{f"{repo}-{loaded.methods[0]}"}]
+    parts = [set(samples["instruction_id"]) for samples in seen]
+    assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]

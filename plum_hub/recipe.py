@@ -87,6 +87,7 @@ class Instructions(Rows):
 
     source: Literal["oss-instruct", "evol-instruct-code", "sharegpt", "self-oss-instruct", "any"] = "any"
     columns: dict[Literal["id", "instruction", "entry_point", "language"], str] = {}
+    take: Annotated[int, Field(ge=1)] | None = None  # so many of those left after cleaning, drawn by the recipe's seed
     part: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None  # `2/3`: every third, from the second
     prompt: str = "{instruction}"  # the user message; may also name {entry_point}
     system: str | None = None

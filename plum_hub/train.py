@@ -148,8 +148,9 @@ def train(recipe: Recipe, name: str, output: Path) -> dict[str, Any]:
         reference = reference or record["base"]
     if reference:
         parts["ref_model"] = trainers.load_model(reference["repo"], reference["commit"], torch.float32)
-    if entry.method == "grpo":
-        model.config._name_or_path = trainers.snapshot(repo, revision)  # for the same reason; it takes no model
+    if entry.method == "grpo" or (entry.method != "sft" and "ref_model" not in parts):
+        # for the same reason; GRPO takes no model, and DPO under FSDP loads one to precompute by
+        model.config._name_or_path = trainers.snapshot(repo, revision)
     quiet = {} if console.is_terminal else {"TQDM_DISABLE": "1"}  # TRL's bar for `precompute_ref_log_probs`
     # in its own folder, which goes at the end, tensorboard's files would go as well
     logs = {"TENSORBOARD_LOGGING_DIR": str(output.parent.parent / "logs" / output.name)}

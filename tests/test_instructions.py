@@ -449,3 +449,24 @@ def test_planted_copies_of_real_tasks_are_found(data: Path, name: str) -> None:
     # signatures without examples, and programs of one line under other names
     assert missed["translated"] <= (0.08 * len(some) if name == "humaneval" else 0.01 * len(some))
     assert missed["program, renamed"] <= (0.16 if name == "mbpp" else 0.06) * len(some)
+
+
+def test_some_of_the_rows_by_seed_and_in_parts(tmp_path: Path) -> None:
+    """What is left out is counted, and the parts together are the whole."""
+    rows = [{"id": f"t{i}", "instruction": f"Task {i}."} for i in range(20)]
+
+    def ids(seed: int = 0, **settings: Any) -> tuple[list[str], dict[str, int]]:
+        done = prepare(recipe(tmp_path, *rows, **settings).model_copy(update={"seed": seed}))
+        return done.rows["id"][:], done.counts["dropped"]
+
+    some, dropped = ids(take=7)
+    assert len(some) == 7
+    assert dropped == {"not_taken": 13}
+    assert some == sorted(some, key=lambda name: int(name[1:])), "in the set's order"
+    assert ids(take=7)[0] == some
+    assert ids(1, take=7)[0] != some
+    assert ids(take=70) == ([f"t{i}" for i in range(20)], {})
+    parts = [ids(take=7, part=f"{n}/3") for n in (1, 2, 3)]
+    assert [len(part) for part, _ in parts] == [3, 2, 2]
+    assert sorted(name for part, _ in parts for name in part) == sorted(some)
+    assert parts[0][1] == {"not_taken": 13, "other_part": 4}

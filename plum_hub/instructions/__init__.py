@@ -14,6 +14,7 @@ import gzip
 import importlib.metadata
 import json
 import os
+import random
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -145,7 +146,7 @@ def prepare(recipe: Recipe, cache: Path | None = None) -> Prepared:
         tasks = {}
         if source.decontaminate != ():  # before the work below: a benchmark that is missing is an error
             tasks = benchmarks.load(recipe, source.decontaminate)
-        shaping = (source.model_dump(mode="json", exclude={"part", "prompt", "system"}), ids, values, languages, tasks)
+        shaping = (source.model_dump(mode="json", exclude={"take", "part", "prompt", "system"}), ids, values, languages, tasks)
         kept, lost = _cleaned(cache, shaping, lambda: _clean(source, known, ids, values, languages, tasks))
         counts = {"benchmarks": {name: len({task.name for task in found}) for name, found in tasks.items()}}
     else:
@@ -158,9 +159,14 @@ def prepare(recipe: Recipe, cache: Path | None = None) -> Prepared:
     if not kept:
         why = ", ".join(f"{reason} {n}" for reason, n in reasons.items())
         raise UserError(f"{source.file or source.dataset}: no instruction is left of {len(rows)} (dropped: {why})")
+    if source.take and source.take < len(kept):
+        reasons["not_taken"] = len(kept) - source.take
+        kept = sorted(random.Random(f"{recipe.seed}:take").sample(kept, source.take))
     if source.part:
         number, parts = map(int, source.part.split("/"))
+        reasons["other_part"] = len(kept)
         kept = kept[number - 1 :: parts]
+        reasons["other_part"] -= len(kept)
         if not kept:
             raise UserError(f"instructions.part {source.part}: there are fewer instructions than parts")
     return Prepared(

@@ -146,7 +146,8 @@ def prepare(recipe: Recipe, cache: Path | None = None) -> Prepared:
         tasks = {}
         if source.decontaminate != ():  # before the work below: a benchmark that is missing is an error
             tasks = benchmarks.load(recipe, source.decontaminate)
-        shaping = (source.model_dump(mode="json", exclude={"take", "part", "prompt", "system"}), ids, values, languages, tasks)
+        rules = source.model_dump(mode="json", exclude={"take", "part", "prompt", "system"})
+        shaping = (rules, ids, values, languages, tasks)
         kept, lost = _cleaned(cache, shaping, lambda: _clean(source, known, ids, values, languages, tasks))
         counts = {"benchmarks": {name: len({task.name for task in found}) for name, found in tasks.items()}}
     else:

@@ -3,12 +3,15 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# A shell ignores Ctrl-C for what it starts in the background, and every process of the tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 _scratch = Path(tempfile.mkdtemp(prefix="plum-hub-tests-"))
 atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
 

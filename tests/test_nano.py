@@ -13,7 +13,7 @@ from datasets import Dataset
 from plum_hub.nano import corpus, policy, tasks
 from plum_hub.stages.parts import parse_parts
 
-ROWS = tasks.SIZES | {"test_responses": 2400}
+ROWS = tasks.SIZES | {"test_responses": 2400, "all_instructions": 1200, "demos_with_tests": 4500 + corpus.WITH_TESTS}
 
 
 def digest(datasets: dict[str, Dataset]) -> dict[str, str]:

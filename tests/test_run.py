@@ -385,6 +385,7 @@ def test_a_model_as_test_generator_is_asked_for_every_instruction(published: tup
     settings += ["tests.import=null", f"tests.generator=hf:{published[1]}", "tests.max_new_tokens=9"]
     done = plum("run", path, "--runs", tmp_path, *[flag for setting in settings for flag in ("--set", setting)])
     assert done.returncode == 0, "what it wrote is worth looking at, and was asked for"
+    assert "warning: no tests: of 18 responses none is usable (truncated 18); nothing can be judged" in done.stderr
     assert "warning: no preferences: of 6 samples 0 passed their tests and 0 failed" in done.stderr
     repo = recipe.load(path).dataset_repo
     assert {len(load_dataset(repo, name, split="train")) for name in ("samples", "judgements")} == {6}
@@ -399,7 +400,7 @@ def test_a_model_as_test_generator_is_asked_for_every_instruction(published: tup
         *[flag for setting in [*settings, "methods=[kto]", "tag=v2"] for flag in ("--set", setting)],
     )
     assert done.returncode == 1, "nothing to train on"
-    assert "error: no preferences: of 6 samples 0 passed their tests and 0 failed" in done.stderr
+    assert "error: no tests: of 18 responses none is usable (truncated 18)" in done.stderr
     shards = sorted((tmp_path / recipe.load(path).name / "tests").glob("*.arrow"))
     rows = [row for shard in shards for row in Dataset.from_file(str(shard))]
     assert [row["response_id"] for row in rows] == [0, 1, 2] * len(TASKS), "PLUM: 3 responses an instruction"

@@ -10,17 +10,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from plum_hub.errors import UserError
-
-if TYPE_CHECKING:
-    from plum_hub.names import RepoType
 
 app = typer.Typer(
     help="Improve a code language model from instructions and execution alone (PLUM, arXiv 2406.06887).",
@@ -109,8 +104,7 @@ def pull(
         from plum_hub.progress import quiet
 
         quiet()
-        with _other_kind(name, "dataset"):
-            pulled = pulling.pull(name, config, split)
+        pulled = pulling.pull(name, config, split)
         result = {
             "repo": pulled.repo,
             "tag": pulled.tag,
@@ -153,8 +147,7 @@ def evaluate(
         from plum_hub.progress import quiet, say
 
         quiet()
-        with _other_kind(model, "model"):
-            scores, _ = score(model, bench, n, seed)
+        scores, _ = score(model, bench, n, seed)
         if push:
             from plum_hub.hub.cards import push_scores
 
@@ -263,33 +256,6 @@ def _hub(which: str | None, runs: Path) -> Any:
     from plum_hub.hub.session import use_hub
 
     return use_hub("local" if which else None, runs, always=True)
-
-
-@contextmanager
-def _other_kind(name: str, wanted: RepoType) -> Iterator[None]:
-    """Say so, with the fix, where no `wanted` of that name exists, but a repository of the other kind does."""
-    try:
-        yield
-    except UserError:
-        from huggingface_hub import HfApi, constants
-
-        from plum_hub.names import explained, split_revision
-
-        repo, _ = split_revision(name)
-        other: RepoType = "model" if wanted == "dataset" else "dataset"
-        fix = f"plum eval {name}" if wanted == "dataset" else f"plum pull {name}"
-        try:
-            with explained(name):
-                mixed_up = HfApi().repo_exists(repo, repo_type=other) and not HfApi().repo_exists(
-                    repo, repo_type=wanted
-                )
-        except UserError:  # no name, no answer: the first error says it
-            mixed_up = False
-        if not mixed_up:
-            raise
-        raise UserError(
-            f"{name} is a {other} on {constants.ENDPOINT}, and a {wanted} is wanted here; for a {other}: {fix}"
-        ) from None
 
 
 def _load_line(repo: str, config: str, revision: str, split: str) -> str:

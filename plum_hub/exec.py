@@ -44,7 +44,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from plum_hub.errors import UserError
 from plum_hub.outcomes import Outcome
-from plum_hub.progress import Advance, bar, console, say
+from plum_hub.progress import bar, console, say
 from plum_hub.sandbox import Calls, Job, Limits, Record, Result, Sandbox, Stdin, Unittest, Verdict
 
 AHEAD_BYTES = 64 << 20  # of lines read and not yet answered; a single longer line is taken alone
@@ -289,7 +289,7 @@ _DONE = "done"  # a program is finished
 
 
 def execute(
-    source: BinaryIO, name: str, write: Callable[[bytes], None], sandbox: Sandbox, advance: Advance
+    source: BinaryIO, name: str, write: Callable[[bytes], None], sandbox: Sandbox, advance: Callable[[int], None]
 ) -> Iterator[Result]:
     """Run the programs of `source`; yields each result after its line was given to `write`.
 
@@ -420,7 +420,7 @@ def _counted(counts: Counter[Outcome], seconds: float) -> str:
 
 
 @contextmanager
-def _progress(source: BinaryIO, descriptor: int) -> Iterator[Advance]:
+def _progress(source: BinaryIO, descriptor: int) -> Iterator[Callable[[int], None]]:
     """Progress on a terminal: a bar if the number of lines can be known, else a count; none among the results."""
     if not console.is_terminal or os.isatty(descriptor):
         yield lambda done: None

@@ -51,6 +51,8 @@ def explained(name: str, repo_type: RepoType | None = None) -> Iterator[None]:
     except errors.GatedRepoError:
         raise UserError(f"{what} is gated: ask for access on its page, then set HF_TOKEN") from None
     except errors.RepositoryNotFoundError:
+        if repo_type and (mixed_up := _of_the_other_kind(name, repo_type)):
+            raise UserError(mixed_up) from None
         raise UserError(
             f"{what} does not exist on {constants.ENDPOINT}, or your token may not see it (check the name and HF_TOKEN)"
         ) from None
@@ -76,3 +78,16 @@ def explained(name: str, repo_type: RepoType | None = None) -> Iterator[None]:
             f"{what}: no answer from {constants.ENDPOINT} ({type(error).__name__}); "
             f"is it up, and HF_ENDPOINT right{local}?"
         ) from None
+
+
+def _of_the_other_kind(name: str, wanted: RepoType) -> str:
+    """What to say where the name is a model's and a dataset is wanted, or the other way round; empty otherwise."""
+    from huggingface_hub import HfApi, constants, errors
+
+    other, use = ("model", "plum eval") if wanted == "dataset" else ("dataset", "plum pull")
+    try:
+        if not HfApi().repo_exists(split_revision(name)[0], repo_type=other):
+            return ""
+    except errors.HfHubHTTPError:  # the first error says enough
+        return ""
+    return f"{name} is a {other} on {constants.ENDPOINT}, and a {wanted} is wanted here; for a {other}: {use} {name}"

@@ -39,6 +39,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     disk = 0
     dropped: dict[str, int] = {}
     count = 0
+    rounds = 1 if recipe.online.instructions == "fresh" else recipe.rounds  # fresh parts are together one whole
     if recipe.instructions and recipe.tests and recipe.sample:
         try:
             prepared = prepare(recipe)
@@ -59,14 +60,11 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             written = recipe.sample.max_new_tokens
             steps.append(_step("sample", _name(recipe, recipe.sampler), prompts, count, recipe.sample.n, written))
         for step in steps:
+            if step["stage"] == "sample" or recipe.sample.from_tests:  # other tests are made once
+                for key in ("requests", "prompt_tokens", "completion_tokens_at_most", "cost_usd_at_most"):
+                    step[key] *= rounds
             texts = step["completion_tokens_at_most"] + step["prompt_tokens"] * step["n"]
             disk += texts * CHARACTERS * COPIES
-    rounds = 1 if recipe.online.instructions == "fresh" else recipe.rounds  # fresh parts are together one whole
-    for step in steps:
-        if step["stage"] == "sample" or (recipe.sample and recipe.sample.from_tests):  # tests are made once
-            for key in ("requests", "prompt_tokens", "completion_tokens_at_most", "cost_usd_at_most"):
-                step[key] *= rounds
-            disk += 0 if rounds == 1 else step["completion_tokens_at_most"] * CHARACTERS * COPIES
     weights = _weights(recipe)
     for method in recipe.methods:
         # Its own weights twice (checkpoint and copy for the upload), and a resumable state: weights and two moments.

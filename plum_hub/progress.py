@@ -22,34 +22,42 @@ class Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The bar's current rate as text."""
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+        return Text(f"{_number(speed)}/s" if speed else "", style="progress.data.speed")
+
+
+def _number(rate: float) -> str:
+    return f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
 
 
 class Advance(Protocol):
-    """Called with the number of items that have just been finished."""
+    """Called with the number of items that have just been finished, and perhaps a word on how it stands."""
 
-    def __call__(self, done: int, /) -> None: ...
+    def __call__(self, done: int, /, note: str = "") -> None: ...
 
 
 @contextmanager
 def bars(totals: dict[str, int]) -> Iterator[dict[str, Advance]]:
     """Progress bars with count, rate and time left, by description; where stderr is no terminal, a line every half
     minute instead. Each may be advanced by a thread of its own."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def one(description: str, total: int) -> Advance:
-            task = progress.add_task(description, total=total)
+            task = progress.add_task(description, total=total, note="")
             start = told = time.monotonic()
 
-            def advance(done: int) -> None:
+            def advance(done: int, /, note: str = "") -> None:
                 nonlocal told
-                progress.advance(task, done)
+                progress.update(task, advance=done, note=note)
                 now, completed = time.monotonic(), progress.tasks[task].completed
                 if progress.disable and now - told > SECONDS_BETWEEN_LINES and completed:
                     told, rate = now, completed / (now - start)
                     left = (total - completed) / rate
-                    say(f"{description}: {completed:.0f} of {total}, {rate:.1f}/s, about {left:.0f} s left")
+                    words = [f"{completed:.0f} of {total}", f"{_number(rate)}/s", f"about {left:.0f} s left", note]
+                    say(f"{description}: {', '.join(filter(None, words))}")
 
             return advance
 

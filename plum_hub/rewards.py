@@ -25,8 +25,8 @@ from typing import Any
 
 from plum_hub.outcomes import Outcome
 from plum_hub.sandbox import Job, Result, Sandbox
+from plum_hub.sandbox.state import keeps_state
 from plum_hub.stages.extract import extract_code
-from plum_hub.stages.judge import keeps_state
 
 Completion = str | Sequence[dict[str, Any]]  # a text, or messages of which the last is the answer
 

@@ -28,7 +28,6 @@ from plum_hub.errors import UserError
 from plum_hub.evaluate.statistics import Score, paired_difference
 from plum_hub.hub.publish import Published, check_target, tag_again
 from plum_hub.names import RepoType, split_revision
-from plum_hub.online import round_recipes
 from plum_hub.progress import console, say
 from plum_hub.recipe import Recipe, dump
 
@@ -71,7 +70,7 @@ def run(recipe: Recipe, runs: Path) -> dict[str, Any]:
     with (folder / "lock").open("w") as lock:
         _take(lock, folder)
         whole = Run(recipe, folder, lock)
-        made = round_recipes(recipe)
+        made = online.round_recipes(recipe)
         rounds = [replace(whole, recipe=r, number=n if len(made) > 1 else 0, counts={}) for n, r in enumerate(made, 1)]
         for state in rounds:
             _check_tags(state)

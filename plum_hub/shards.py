@@ -29,7 +29,7 @@ from plum_hub.generate.openai import OpenAIEngine
 from plum_hub.instructions import load_texts
 from plum_hub.progress import Advance, bars
 from plum_hub.sandbox import Sandbox
-from plum_hub.stages import dstc_prompt, extract, judge, parts, quality, responses, sample, tests
+from plum_hub.stages import dstc_examples, dstc_prompt, extract, judge, parts, quality, responses, sample, tests
 
 if TYPE_CHECKING:
     from plum_hub.generate import Engine
@@ -153,7 +153,9 @@ def _tests_by(
     assert source
     texts, writer, revision = _origin(recipe, None if name else source.import_, name, shards, source.responses)
     made_by = _shaping(name)
-    code = stages.code_version(stages, outcomes, tests, dstc_prompt, quality, extract, parts, plum_hub.sandbox)
+    code = stages.code_version(
+        stages, outcomes, tests, dstc_prompt, dstc_examples, quality, extract, parts, plum_hub.sandbox
+    )
     # the prompt is in the key of the responses, and who else is asked later changes nothing here
     shaping = source.model_dump(mode="json", exclude={"import_", "generator", "prompt", "top_up"})
     settings = (shaping, first, recipe.judge.model_dump(exclude={"workers"}))

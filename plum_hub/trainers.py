@@ -9,15 +9,14 @@ import dataclasses
 import importlib.util
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plum_hub.errors import UserError
+from plum_hub.errors import UserError, nearest
 from plum_hub.names import explained
-from plum_hub.recipe import Train, _nearest
+from plum_hub.recipe import Train
 
 if TYPE_CHECKING:
     import torch
@@ -57,9 +56,7 @@ def check(name: str, entry: Train, here: bool = True) -> None:
     """
     if entry.reference and entry.method not in ("kto", "dpo"):
         raise UserError(f"train entry `{name}`: `reference` belongs to kto and dpo; {entry.method} does not take one")
-    if not here and not importlib.util.find_spec("peft"):
-        return
-    if entry.lora is not None:
+    if entry.lora is not None and (here or importlib.util.find_spec("peft")):
         lora_config(name, entry.lora)
     if not here:
         return
@@ -75,7 +72,7 @@ def check(name: str, entry: Train, here: bool = True) -> None:
                 f"train entry `{name}`: args.report_to: {tracker} needs a package: pip install {packages[0]}"
             )
         if not packages and tracker not in ("none", "all", "azure_ml", "codecarbon", "dagshub", "dvclive", "flyte"):
-            raise UserError(f"train entry `{name}`: args.report_to: no `{tracker}`{_nearest(tracker, PACKAGES)}")
+            raise UserError(f"train entry `{name}`: args.report_to: no `{tracker}`{nearest(tracker, PACKAGES)}")
     if entry.args.get("use_vllm") and not importlib.util.find_spec("vllm"):
         raise UserError(f'train entry `{name}`: args.use_vllm needs vLLM: pip install "plum-hub[vllm]"')
 
@@ -93,7 +90,7 @@ def lora_config(name: str, settings: dict[str, Any]) -> Any:
     known = [field.name for field in dataclasses.fields(peft.LoraConfig) if field.init]
     for key in settings:
         if key not in known:
-            raise UserError(f"train entry `{name}`: peft's LoraConfig has no argument `{key}`{_nearest(key, known)}")
+            raise UserError(f"train entry `{name}`: peft's LoraConfig has no argument `{key}`{nearest(key, known)}")
     try:
         return peft.LoraConfig(**{"task_type": "CAUSAL_LM", **settings})
     except (TypeError, ValueError) as error:
@@ -247,48 +244,27 @@ def cast(folder: Path, dtype: torch.dtype) -> None:
 
 
 def show_progress(trainer: Any, name: str) -> None:
-    """Show a trainer's steps, rate, time left and last loss, in place of its own bar and its printed dicts."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """Show a trainer's steps and last loss as every other stage shows its items, in place of its own bar and dicts."""
     from transformers import PrinterCallback, TrainerCallback
 
-    from plum_hub.progress import SECONDS_BETWEEN_LINES, Rate, console, say
+    from plum_hub.progress import bar
 
     class Steps(TrainerCallback):
         def __init__(self) -> None:
-            self.stack = ExitStack()
-            self.loss = ""
-            self.progress: Progress | None = None
+            self.stack, self.loss = ExitStack(), ""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if not state.is_world_process_zero:
-                return
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                Rate(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[loss]}"),
-            )
-            self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-            self.stack.enter_context(self.progress)
-            self.start, self.told, self.before = time.monotonic(), time.monotonic(), state.global_step
-            self.progress.add_task(f"train {name}", total=state.max_steps, completed=state.global_step, loss="")
+            if state.is_world_process_zero:
+                left = state.max_steps - state.global_step
+                self.advance = self.stack.enter_context(bar(f"train {name}", left))
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if logs and "loss" in logs:
                 self.loss = f"loss {float(logs['loss']):.4g}"
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if self.progress is None:
-                return
-            self.progress.update(self.progress.task_ids[0], completed=state.global_step, loss=self.loss)
-            now = time.monotonic()
-            if self.progress.disable and now - self.told > SECONDS_BETWEEN_LINES:
-                self.told, rate = now, (state.global_step - self.before) / (now - self.start)
-                left = (state.max_steps - state.global_step) / rate
-                words = [f"{state.global_step} of {state.max_steps}", f"{rate:.2g}/s", f"about {left:.0f} s left"]
-                say(f"train {name}: {', '.join([*words, *([self.loss] if self.loss else [])])}")
+            if state.is_world_process_zero:
+                self.advance(1, self.loss)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.stack.close()

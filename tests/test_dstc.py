@@ -13,7 +13,8 @@ from plum_hub.recipe import Dstc
 from plum_hub.sandbox import Job, Limits, Sandbox
 from plum_hub.stages import dstc_prompt, judge
 from plum_hub.stages.dstc import DPO, KTO, Selection, baseline, dstc, own_test, response, select
-from plum_hub.stages.dstc_prompt import EXAMPLES, OPENING, Example, answer, entry_point, parse, prompt, suite
+from plum_hub.stages.dstc_examples import EXAMPLES, Example
+from plum_hub.stages.dstc_prompt import OPENING, answer, entry_point, parse, prompt, suite
 from plum_hub.stages.extract import fenced_blocks
 from plum_hub.stages.prefer import is_kto_safe
 

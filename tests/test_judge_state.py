@@ -9,8 +9,8 @@ from datasets import Dataset
 from plum_hub.outcomes import Outcome
 from plum_hub.recipe import Tests as Settings  # pytest would take `Tests` for a class of tests
 from plum_hub.sandbox import Job, Limits, Result, Sandbox, Verdict
+from plum_hub.sandbox.state import keeps_state
 from plum_hub.stages import judge, tests
-from plum_hub.stages.judge import keeps_state
 
 SECONDS = Limits(seconds=1.0, total_seconds=5.0)
 IDS = """\

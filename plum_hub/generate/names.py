@@ -13,17 +13,16 @@ a string: `key_env` names the environment variable that holds it.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from plum_hub.errors import UserError
+from plum_hub.errors import UserError, nearest
 from plum_hub.names import resolve, split_revision
 
 
@@ -117,7 +116,7 @@ def parse(text: str) -> EngineName:
         kind, rest = "hf", text
     if kind not in OPTIONS:
         raise UserError(
-            f"engine `{kind}:` is not known{_nearest(kind, OPTIONS)}; there are hf:org/model@revision, "
+            f"engine `{kind}:` is not known{nearest(kind, OPTIONS)}; there are hf:org/model@revision, "
             "vllm:org/model@revision and openai:MODEL@http://host:8000/v1"
         )
     query = ""
@@ -257,7 +256,7 @@ def _options(kind: str, query: str, text: str) -> dict[str, str]:
         key, _, given = part.partition("=")
         if key not in OPTIONS[kind]:
             known = ", ".join(OPTIONS[kind]) or "none"
-            raise UserError(f"engine `{kind}:` has no option `{key}`{_nearest(key, OPTIONS[kind])}; it has: {known}")
+            raise UserError(f"engine `{kind}:` has no option `{key}`{nearest(key, OPTIONS[kind])}; it has: {known}")
         if key in options:
             raise UserError(f"{text}: `{key}` is given twice")
         read, words = OPTIONS[kind][key]
@@ -270,8 +269,3 @@ def _options(kind: str, query: str, text: str) -> dict[str, str]:
             raise UserError(f"engine `{kind}:`: `{key}` is {words}{shown}") from None
         options[key] = given
     return options
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean `{close[0]}`?" if close else ""

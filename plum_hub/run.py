@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
@@ -323,32 +324,26 @@ def _evaluate(state: Run, model: Path | str, checkpoint: str, digest: str) -> li
     settings = [Settings(seed=seed), *([Settings(wanted.n, 1.0, seed=seed)] if wanted.n else [])]
     version = stages.code_version(plum_hub.evaluate, plum_hub.generate, plum_hub.sandbox, plum_hub.nano, extract)
     made: list[Score] = []
+    # A seed policy may well write no programs yet.
+    options = Options(state.folder / "scores" / "eval", max_unusable=1.0)
+    engine = None
     with ExitStack() as opened:
-        engine = None
-        for bench in wanted.benches:
-            for setting in settings:
-                key = stages.fingerprint(bench, checkpoint, digest, asdict(setting), version)
-                kept = state.folder / "scores" / f"{bench}-{key}.json"
-                with state.timed("evaluate"):
-                    if not kept.exists():
-                        if engine is None:
-                            engine = plum_hub.generate.load(str(model))
-                            opened.callback(engine.close)
-                        found = plum_hub.evaluate.score_model(
-                            engine,
-                            plum_hub.evaluate.load(bench),
-                            setting,
-                            # A seed policy may well write no programs yet.
-                            Options(state.folder / "scores" / "eval", max_unusable=1.0),
-                            checkpoint,
-                        )
-                        report.save(found, kept)
-                    found = report.read(kept)
-                state.shares.setdefault(checkpoint, {}).update(
-                    {name: list(shares.values()) for name, shares in found.shares.items()}
-                )
-                state.records.setdefault(checkpoint, {}).update((score.key, found.record) for score in found.scores)
-                made += found.scores
+        for bench, setting in product(wanted.benches, settings):
+            key = stages.fingerprint(bench, checkpoint, digest, asdict(setting), version)
+            kept = state.folder / "scores" / f"{bench}-{key}.json"
+            with state.timed("evaluate"):
+                if not kept.exists():
+                    if engine is None:
+                        engine = plum_hub.generate.load(str(model))
+                        opened.callback(engine.close)
+                    loaded = plum_hub.evaluate.load(bench)
+                    report.save(plum_hub.evaluate.score_model(engine, loaded, setting, options, checkpoint), kept)
+                found = report.read(kept)
+            state.shares.setdefault(checkpoint, {}).update(
+                {name: list(shares.values()) for name, shares in found.shares.items()}
+            )
+            state.records.setdefault(checkpoint, {}).update((score.key, found.record) for score in found.scores)
+            made += found.scores
     for score in made:
         low, high = score.ci95
         say(f"{checkpoint}: {score.bench} {score.metric} {score.value:.1f} % ({low:.1f} to {high:.1f})")

@@ -23,6 +23,7 @@ HUB = local.start(_scratch / "hub")
 atexit.register(HUB.stop)
 os.environ.update(local.environment(HUB))
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("PLUM_CACHE", str(_scratch / "plum-cache"))
 
 
 @pytest.fixture(scope="session")

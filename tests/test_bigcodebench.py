@@ -9,8 +9,9 @@ import pytest
 
 from plum_hub.errors import UserError
 from plum_hub.evaluate import bigcodebench
-from plum_hub.evaluate.bigcodebench_extract import longest_program, sanitize
+from plum_hub.evaluate.bigcodebench_extract import sanitize
 from plum_hub.evaluate.samples import from_file
+from plum_hub.evaluate.sanitize import longest
 from plum_hub.evaluate.tasks import TESTS, Bench
 from plum_hub.sandbox import Job, Sandbox, Unittest
 
@@ -173,7 +174,7 @@ def test_long_texts_take_no_time() -> None:
     text = "\n".join(
         ["word word"] * 300 + ["def task_func():", "    x = 1"] + ["    x += 1"] * 300 + ["The end."] * 300
     )
-    assert longest_program(text).count("\n") == 301
+    assert longest(text).count("\n") == 301
 
 
 def test_what_a_base_model_writes_goes_on_from_the_prompt(data: Path) -> None:

@@ -159,6 +159,7 @@ def test_extraction_finds_what_evalplus_finds() -> None:
         "(",
         ")",
         "\\",
+        "x = 2 \\",
         "x)",
     ]
     texts = ["\n".join(rng.choices(lines, k=rng.randint(1, 9))) for _ in range(1500)]

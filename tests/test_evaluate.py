@@ -191,6 +191,24 @@ def test_time_limits_come_from_the_references() -> None:
     assert 3.0 <= slower <= 9.0
 
 
+def test_references_that_passed_here_are_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PLUM_CACHE", str(tmp_path))
+    wrong = replace(BENCH.tasks[0], id="wrong", reference="def f(n):\n    return None\n")
+    bench = replace(BENCH, tasks=[*BENCH.tasks, wrong])
+    with Sandbox(bench.limits, 1) as sandbox:
+        first = judging.by_references(bench, sandbox, lambda done: None)
+        ran: list[int] = []
+        real = sandbox.run
+        monkeypatch.setattr(sandbox, "run", lambda jobs: (ran.append(len(made := list(jobs))), real(made))[1])
+        done: list[int] = []
+        assert judging.by_references(bench, sandbox, done.append) == first
+        assert ran == [1]  # the one that failed
+        assert done == [len(BENCH.tasks), 1]
+        other = replace(wrong, reference=BENCH.tasks[0].reference + "# another\n")
+        assert not judging.by_references(replace(bench, tasks=[other]), sandbox, done.append)[1]
+        assert ran == [1, 1]
+
+
 def rows_of(write: Callable[[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
     return [write(one.id, one.reference) for one in BENCH.tasks]
 

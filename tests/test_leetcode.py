@@ -15,6 +15,7 @@ from huggingface_hub import HfApi
 from plum_hub import evaluate
 from plum_hub.errors import UserError
 from plum_hub.evaluate import leetcode
+from plum_hub.evaluate.longest import longest_python
 from plum_hub.evaluate.tasks import TESTS, Bench, Options, Task
 from plum_hub.hub.tokens import add_token
 from plum_hub.outcomes import Outcome
@@ -126,15 +127,15 @@ def test_extraction_is_the_harness_s(data: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for text in texts:
-            mine, other = leetcode.longest_python(text), theirs(text)
+            mine, other = longest_python(text) or "", theirs(text)
             assert mine.strip() == other.strip() or (mine == "" and other == text.split("\n")[0])
 
 
 def test_extraction_finds_the_longest_and_nothing_in_prose() -> None:
     text = "I think:\n```python\nx = 1\ny = 2\n```\nor\n```python\na = 1\n\nb = 2\nc = 3\n\n```\n"
-    assert leetcode.longest_python(text) == "\na = 1\n\nb = 2\nc = 3".lstrip("\n")
-    assert leetcode.longest_python("I cannot help you\nwith that, sorry.") == ""
-    assert leetcode.longest_python("") == ""
+    assert longest_python(text) == "\na = 1\n\nb = 2\nc = 3".lstrip("\n")
+    assert longest_python("I cannot help you\nwith that, sorry.") is None
+    assert longest_python("") is None
     assert leetcode.contest_block("[PYTHON]\nx = 1\n[/PYTHON]") == "x = 1"
     assert leetcode.contest_block("    return 1\n\nprint(f(1))") == "    return 1\n"
 

@@ -113,9 +113,7 @@ def score_model(
         "chunk": bench.chunk,
         **({"engine_options": shaping[-1]} if shaping and shaping[-1] else {}),
     }
-    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-    slug = f"{engine.repo.strip('/').replace('/', '--')}@{revision[:12].replace('/', '-')}"
-    place = options.folder / slug / bench.name.replace(":", "-") / key
+    place = ask.place(options.folder, bench.name, asked)
     place.mkdir(parents=True, exist_ok=True)
     (place / "settings.json").write_text(json.dumps(asked, indent=2, sort_keys=True))
     from plum_hub.progress import bar
@@ -182,25 +180,20 @@ def _score(
         bench = replace(bench, tasks=[task for task in bench.tasks if task.id in wanted])
     version = stages.code_version(sandbox, module(bench.name), judging)
     started = time.monotonic()
-    with Sandbox(bench.limits, options.workers, python=bench.python) as box:
+    python = bench.python or sys.version_info[:2]
+    key = hashlib.sha256(f"{version}{bench.version}{python}".encode()).hexdigest()[:12]
+    references, samples = f"{bench.name}: references", f"{bench.name}: judge"
+    totals = {references: len(bench.tasks) * len(bench.parts)} if bench.check else {}
+    with (
+        Sandbox(bench.limits, options.workers, python=bench.python) as box,
+        bars(totals | {samples: len(made)}) as advance,
+    ):
         tasks, wrong = list(bench.tasks), dict[str, str]()
-        totals = {f"{bench.name}: judge": len(made)}
         if bench.check:
-            totals = {f"{bench.name}: references": len(bench.tasks) * len(bench.parts)} | totals
-        with bars(totals) as advance:
-            if bench.check:
-                told = advance[f"{bench.name}: references"]
-
-                def checked(done: int) -> None:
-                    ask.in_time(options.deadline, f"the references of {bench.name} not all run")
-                    told(done)
-
-                tasks, wrong = bench.check(bench, box, checked)
-                judging.enough(bench, wrong)
-            python = bench.python or sys.version_info[:2]
-            limits = hashlib.sha256(f"{version}{bench.version}{python}".encode()).hexdigest()[:12]
-            verdicts = place / f"verdicts-{limits}.jsonl"
-            judged = judging.judge(tasks, made, box, verdicts, advance[f"{bench.name}: judge"], options.deadline)
+            told = ask.until(options.deadline, f"the references of {bench.name} not all run", advance[references])
+            tasks, wrong = bench.check(bench, box, told)
+            judging.enough(bench, wrong)
+        judged = judging.judge(tasks, made, box, place / f"verdicts-{key}.jsonl", advance[samples], options.deadline)
     found = report.rates(made, judged)
     if settings or options.max_unusable is not None:  # what a file holds is its own
         report.tolerable(bench, found, report.UNUSABLE if options.max_unusable is None else options.max_unusable)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from plum_hub.errors import UserError
 from plum_hub.evaluate import samples
@@ -18,6 +20,7 @@ from plum_hub.evaluate.samples import Sample
 from plum_hub.evaluate.tasks import Bench, Settings, Style, Task
 from plum_hub.generate import Engine, Sampling, request_seed
 from plum_hub.generate.openai import OpenAIEngine
+from plum_hub.progress import Advance
 
 
 class DeadlineError(UserError):
@@ -49,6 +52,13 @@ def digest(bench: Bench, tasks: list[Task], how: Style) -> str:
     """Of all that is asked: prompts, stop strings and the version of the data."""
     said = [bench.name, bench.version, bench.stop.get(how, ()), [(task.id, task.prompts[how]) for task in tasks]]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+
+def place(folder: Path, bench: str, asked: dict[str, Any]) -> Path:
+    """Where the files of a run lie: by model, revision and benchmark, and by all that shapes its texts."""
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+    slug = f"{asked['model'].strip('/').replace('/', '--')}@{asked['revision'][:12].replace('/', '-')}"
+    return folder / slug / re.sub("[:/]", "-", bench) / key
 
 
 def ask(
@@ -112,6 +122,16 @@ def in_time(deadline: float | None, done: str) -> None:
     """Raise DeadlineError if a deadline by `time.monotonic()` has passed; `done` is how far it went."""
     if deadline and time.monotonic() > deadline:
         raise DeadlineError(f"the deadline passed with {done}; what is done is kept, and the same command goes on")
+
+
+def until(deadline: float | None, done: str, advance: Advance) -> Callable[[int], None]:
+    """`advance`, after `in_time`."""
+
+    def told(items: int) -> None:
+        in_time(deadline, done)
+        advance(items)
+
+    return told
 
 
 def _whole(path: Path, chunks: list[list[Task]], n: int) -> tuple[list[Sample], int]:

@@ -9,59 +9,20 @@ what the two agree on.
 from __future__ import annotations
 
 import ast
-import warnings
+
+from plum_hub.evaluate.longest import parse
+from plum_hub.evaluate.sanitize import longest
 
 
 def sanitize(text: str, entry_point: str) -> str:
     """The program in `text`, "" if there is none."""
-    return _reached(longest_program(text.strip()), entry_point).strip() or longest_program(text)
-
-
-def longest_program(text: str) -> str:
-    """The run of at least two lines that parses and has the most that are not blank; the first of those; else the first
-    line, whatever it is."""
-    lines = text.split("\n")
-    filled = [bool(line.strip()) for line in lines]
-    best, found = 0, (0, 0)
-    for start in range(len(lines)):
-        if sum(filled[start:]) <= best:
-            break
-        end = len(lines) - 1
-        while end > start and (count := sum(filled[start : end + 1])) > best:
-            if not filled[end]:  # a blank last line changes nothing
-                end -= 1
-                continue
-            wrong = _wrong_line("\n".join(lines[start : end + 1]))
-            if wrong is None:
-                best, found = count, (start, end)
-            # With what is wrong in it, no other end helps: go on above that line.
-            end = min(end - 1, start + (wrong or 0) - 2) if wrong != -1 else end - 1
-    return "\n".join(lines[found[0] : found[1] + 1])
-
-
-def _wrong_line(source: str) -> int | None:
-    """Where `source` stops being Python, counted from 1; None if it is Python, -1 if that is not told."""
-    try:
-        _parse(source)
-    except SyntaxError as error:
-        return -1 if not error.lineno or "f-string" in str(error.msg) else error.lineno
-    except ValueError:  # before Python 3.12
-        return source[: source.find("\0")].count("\n") + 1 if "\0" in source else -1
-    except (RecursionError, MemoryError):
-        return 1
-    return None
-
-
-def _parse(source: str) -> ast.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return ast.parse(source)
+    return _reached(longest(text.strip()), entry_point).strip() or longest(text)
 
 
 def _reached(source: str, entry_point: str) -> str:
     """Imports, then the definitions that the entry point reaches."""
     try:
-        tree = _parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     imports: list[ast.stmt] = []

@@ -131,7 +131,7 @@ def beside(made: list[Report], theirs: list[dict[str, float]]) -> list[str]:
     """Our figures beside those of the harnesses' own commands, a line each."""
     lines = []
     for found, figures in zip(made, theirs, strict=False):
-        ours = {score.bench: score.value for score in found.scores if score.metric.partition(" ")[0] == "pass@1"}
+        ours = {score.bench: score.value for score in found.scores if score.kind == "pass@1"}
         parts = [f"{name} {value:.2f} (ours {ours[name]:.2f})" for name, value in figures.items()]
         lines += [f"by the harness's own command: {', '.join(parts)}"] if parts else []
     return lines

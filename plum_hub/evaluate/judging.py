@@ -1,19 +1,26 @@
 """Judge: references first, then the samples; each part of a benchmark in a process of its own.
 
-References run here and now: that proves that the sandbox can judge a task, and gives each suite its time limit. A task
-whose reference does not pass is left out and said so. Below `ENOUGH` of them nothing is scored.
+References run on this machine: that proves that the sandbox can judge a task, and gives each suite its time limit. A
+task whose reference does not pass is left out and said so. Below `ENOUGH` of them nothing is scored. What passed is
+kept in `~/.cache/plum-hub/references` (PLUM_CACHE) for this machine, the sandbox's code, interpreter and limits; what
+failed is run again every time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from plum_hub import sandbox as package
+from plum_hub import stages
 from plum_hub.errors import UserError
+from plum_hub.evaluate import environments
 from plum_hub.evaluate.ask import in_time
 from plum_hub.evaluate.samples import Sample, read_lines
 from plum_hub.evaluate.tasks import Bench, Suite, Task
@@ -44,24 +51,52 @@ class Judged:
 def by_references(
     bench: Bench, sandbox: Sandbox, advance: Callable[[int], None], factor: float = FACTOR, floor: float = FLOOR
 ) -> tuple[list[Task], dict[str, str]]:
-    """`Bench.check` for benchmarks whose tasks come with suites and references: run them, and set the time limits."""
-    pairs = [(task, part) for task in bench.tasks for part in task.suites]
-    jobs = (
-        Job(suite.source(task.reference), suite.tests, suite.seconds)
-        for suite, task in ((task.suites[part], task) for task, part in pairs)
-    )
-    suites: dict[str, dict[str, Suite]] = {}
+    """`Bench.check` for benchmarks whose tasks come with suites and references: run those that have not passed here
+    yet, and set the time limits."""
+    path = _references(bench, sandbox)
+    seconds: dict[str, float] = {row["key"]: row["seconds"] for row in read_lines(path)}
+    jobs = {
+        (task.id, part): Job(suite.source(task.reference), suite.tests, suite.seconds)
+        for task in bench.tasks
+        for part, suite in task.suites.items()
+    }
+    keys = {where: hashlib.sha256(repr(job).encode("utf-8", "replace")).hexdigest() for where, job in jobs.items()}
+    missing = [where for where, key in keys.items() if key not in seconds]
+    advance(len(jobs) - len(missing))
     wrong: dict[str, str] = {}
-    for (task, part), result in zip(pairs, sandbox.run(jobs), strict=True):
-        if result.outcome is Outcome.PASSED:
-            slowest = max(0.0, *(test.seconds for test in result.tests), result.seconds)
-            seconds = min(sandbox.limits.seconds, max(floor, factor * slowest))
-            suites.setdefault(task.id, {})[part] = replace(task.suites[part], seconds=seconds, expected=result.seconds)
-        else:
-            wrong.setdefault(task.id, f"{part}: {result.outcome.value}: {result.message}")
-        advance(1)
-    ready = [replace(task, suites=suites[task.id]) for task in bench.tasks if task.id not in wrong]
+    with path.open("a", encoding="utf-8") as file:
+        for where, result in zip(missing, sandbox.run(jobs[where] for where in missing), strict=True):
+            if result.outcome is Outcome.PASSED:
+                spent = max(result.seconds, *(test.seconds for test in result.tests))
+                seconds[keys[where]] = spent
+                file.write(json.dumps({"key": keys[where], "seconds": spent}) + "\n")
+                file.flush()
+            else:
+                task_id, part = where
+                wrong.setdefault(task_id, f"{part}: {result.outcome.value}: {result.message}")
+            advance(1)
+
+    def limited(task: Task, part: str) -> Suite:
+        spent = seconds[keys[task.id, part]]
+        return replace(
+            task.suites[part], seconds=min(sandbox.limits.seconds, max(floor, factor * spent)), expected=spent
+        )
+
+    ready = [
+        replace(task, suites={part: limited(task, part) for part in task.suites})
+        for task in bench.tasks
+        if task.id not in wrong
+    ]
     return ready, wrong
+
+
+def _references(bench: Bench, sandbox: Sandbox) -> Path:
+    """The file of what passed here."""
+    here = [stages.code_version(package), str(bench.python or sys.version_info[:2]), platform.node(), sandbox.limits]
+    key = hashlib.sha256(repr(here).encode()).hexdigest()[:12]
+    path = environments.cache() / "references" / f"{bench.name.partition(':')[0]}-{key}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def enough(bench: Bench, wrong: dict[str, str]) -> None:

@@ -24,20 +24,18 @@ the program's process, see `plum_hub/sandbox/__init__.py`.
 
 from __future__ import annotations
 
-import ast
 import gzip
 import hashlib
 import importlib.util
 import json
 import re
-import warnings
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from plum_hub.errors import UserError
 from plum_hub.evaluate.judging import by_references
+from plum_hub.evaluate.longest import longest_python
 from plum_hub.evaluate.tasks import TESTS, Bench, Style, Suite, Task
 from plum_hub.names import explained, resolve
 from plum_hub.sandbox import Limits
@@ -166,7 +164,7 @@ def _leetcode(rows: list[dict[str, Any]], repo: str, version: str) -> Bench:
 
 
 def _leetcode_program(task: Task, text: str, style: Style) -> str:
-    return text if style == "text" else longest_python(text)
+    return text if style == "text" else longest_python(text) or ""
 
 
 def _below(imports: str, program: str) -> str:
@@ -221,35 +219,3 @@ def contest_block(text: str) -> str:
         return re.split("|".join(CONTEST_STOP), text)[0]
     found = re.search(r"```python\n(.*?)\n```", text, re.DOTALL)
     return found[1] if found else text
-
-
-def longest_python(text: str) -> str:
-    """The program in a text, by LeetCodeDataset's rule: of all runs of two lines or more that are Python, the one with
-    the most lines that are not blank, the first of equals. "" where there is none."""
-    lines = text.split("\n")
-    filled = [0, *accumulate(bool(line.strip()) for line in lines)]
-    best = (0, 0)
-    for start in range(len(lines)):
-        most, end = filled[best[1]] - filled[best[0]], len(lines)
-        while end > start + 1 and filled[end] - filled[start] > most:
-            wrong = _wrong_line(lines[start:end])
-            if wrong is None:
-                best = (start, end)
-                break
-            end = min(end - 1, start + wrong - 1)  # nothing that has the wrong line in it is right
-    while best[1] > best[0] + 2 and not lines[best[1] - 1].strip():
-        best = (best[0], best[1] - 1)
-    return "\n".join(lines[slice(*best)])
-
-
-def _wrong_line(lines: list[str]) -> int | None:
-    """The number of the line at which Python's parser gives up; None if it does not."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse("\n".join(lines))
-    except SyntaxError as error:
-        return error.lineno or len(lines)
-    except (ValueError, RecursionError, MemoryError):
-        return len(lines)
-    return None

@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from plum_hub.errors import UserError, nearest
+from plum_hub.evaluate import ask
 from plum_hub.evaluate.ask import DeadlineError
 from plum_hub.evaluate.report import Report, read, save
 from plum_hub.evaluate.samples import Sample, append
-from plum_hub.evaluate.statistics import Score, mean_percent
+from plum_hub.evaluate.statistics import Score, figure, mean_percent
 from plum_hub.evaluate.tasks import Options, Settings
 from plum_hub.generate.names import EngineName, folder_digest, key
 from plum_hub.names import explained, resolve
@@ -280,9 +281,7 @@ def _place(engine: EngineName, name: str, settings: Settings, folder: Path) -> t
         "batch_size": settings.batch_size or BATCH,
         "limit": settings.limit,
     }
-    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-    slug = f"{engine.model.strip('/').replace('/', '--')}@{revision[:12].replace('/', '-')}"
-    return folder / slug / name.replace(":", "-").replace("/", "-") / key, asked
+    return ask.place(folder, name, asked), asked
 
 
 def _report(name: str, results: dict[str, Any], asked: dict[str, Any], checkpoint: str, place: Path) -> Report:
@@ -313,7 +312,7 @@ def _report(name: str, results: dict[str, Any], asked: dict[str, Any], checkpoin
             scores.append(score)
             shares[score.key] = {f"{leaf}/{i}": value for leaf, some in found.items() for i, value in some.items()}
             if len(leaves) > 1:
-                by[score.key] = {"task": {leaf: _figure(list(some.values())) for leaf, some in found.items()}}
+                by[score.key] = {"task": {leaf: figure(list(some.values())) for leaf, some in found.items()}}
     if not scores:
         raise UserError(f"{name} has no figure that is a mean of values from 0 to 1: {json.dumps(figures)}")
     rows, samples, prompts = _rows(by_leaf)
@@ -355,11 +354,6 @@ def _values(samples: list[dict[str, Any]], metric: str) -> dict[str, float]:
     found = {str(one["doc_id"]): one.get(what) for one in samples if one["filter"] == chosen}
     numbers = {i: float(value) for i, value in found.items() if isinstance(value, int | float) and 0 <= value <= 1}
     return numbers if len(numbers) == len(found) else {}
-
-
-def _figure(values: list[float]) -> dict[str, Any]:
-    value, interval = mean_percent(values)
-    return {"value": value, "ci95": list(interval), "n": len(values)}
 
 
 def _rows(by_leaf: dict[str, list[dict[str, Any]]]) -> tuple[list[dict[str, Any]], list[Sample], dict[str, Any]]:

@@ -103,7 +103,7 @@ def push(model: str, reports: list[Report], overwrite: bool = False) -> Pushed:
             index, _ = merge(index, [result(score, found.record, **more) for score in scores], repo, overwrite)
             dataset = found.record["dataset"]
             tasks = _registered(api, dataset)
-            fit = {score: fitting(score, tasks) for score in scores if score.metric.partition(" ")[0] == "pass@1"}
+            fit = {score: fitting(score, tasks) for score in scores if score.kind == "pass@1"}
             files |= dict(result_file(score, found.record, task, source, date) for score, task in fit.items() if task)
             if not any(fit.values()):
                 why = f"has no task of that name, only {', '.join(tasks)}" if tasks else "is not registered here"

@@ -7,10 +7,8 @@ than the model, and there is an error instead of a score.
 
 from __future__ import annotations
 
-import ast
 import json
 import statistics
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +17,9 @@ from typing import Any
 
 from plum_hub.errors import UserError
 from plum_hub.evaluate.judging import Judged
+from plum_hub.evaluate.longest import wrong_line
 from plum_hub.evaluate.samples import Sample
-from plum_hub.evaluate.statistics import Score, mean_percent, pass_at_k
+from plum_hub.evaluate.statistics import Score, figure, mean_percent, pass_at_k
 from plum_hub.evaluate.tasks import Bench, Settings, Task
 from plum_hub.outcomes import Outcome
 
@@ -45,7 +44,7 @@ def rates(samples: Sequence[Sample], judged: Sequence[Judged]) -> dict[str, floa
 
     A sample from a file has no text and counts as it is.
     """
-    checked = {program: _parses(program) for program in {sample.program for sample in samples}}
+    checked = {program: wrong_line(program) is None for program in {sample.program for sample in samples}}
     none = [not sample.program.strip() for sample in samples]
     broken = [not checked[sample.program] and not no for sample, no in zip(samples, none, strict=True)]
     cut = [sample.finish_reason == "length" for sample in samples]
@@ -106,7 +105,7 @@ def report(
                 for trait, what in task.traits.items():
                     by.setdefault(score.key, {}).setdefault(trait, {}).setdefault(what, []).append(found[task.id])
     groups = {
-        key: {trait: {what: _figure(found) for what, found in group.items()} for trait, group in traits.items()}
+        key: {trait: {what: figure(found) for what, found in group.items()} for trait, group in traits.items()}
         for key, traits in by.items()
     }
     rows = [
@@ -121,11 +120,6 @@ def report(
         for task in tasks
     ]
     return Report(scores, shares, record | {"by": groups}, rows)
-
-
-def _figure(shares: Sequence[float]) -> dict[str, Any]:
-    value, interval = mean_percent(shares)
-    return {"value": value, "ci95": list(interval), "n": len(shares)}
 
 
 def metric(k: int, settings: Settings | None, n: int) -> str:
@@ -182,13 +176,3 @@ def outcome_counts(judged: Sequence[Judged]) -> dict[str, dict[str, int]]:
         for part, outcome in one.outcomes.items():
             found.setdefault(part, Counter())[outcome.value] += 1
     return {part: dict(sorted(counts.items())) for part, counts in found.items()}
-
-
-def _parses(program: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True

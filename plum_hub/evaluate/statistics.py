@@ -27,6 +27,11 @@ class Score:
         """Benchmark and metric: what is compared between checkpoints."""
         return f"{self.bench} {self.metric}"
 
+    @property
+    def kind(self) -> str:
+        """The metric without its settings: `pass@1` of `pass@1 (T=1, n=4)`."""
+        return self.metric.partition(" ")[0]
+
     def as_json(self) -> dict[str, Any]:
         """The score as a JSON object."""
         return {**asdict(self), "ci95": list(self.ci95)}
@@ -54,6 +59,12 @@ def mean_percent(shares: Sequence[float]) -> tuple[float, tuple[float, float]]:
         return _percent(values[0]), (0.0, 100.0)
     interval = _bootstrap(values)
     return _percent(values.mean()), (_percent(interval.low), _percent(interval.high))
+
+
+def figure(shares: Sequence[float]) -> dict[str, Any]:
+    """`mean_percent` as a JSON object, with the number of tasks."""
+    value, interval = mean_percent(shares)
+    return {"value": value, "ci95": list(interval), "n": len(shares)}
 
 
 def _wilson(passed: int, n: int) -> tuple[float, float]:

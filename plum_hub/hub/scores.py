@@ -61,7 +61,7 @@ def result(score: Score, record: dict[str, Any], **more: Any) -> dict[str, Any]:
         "dataset": {key: text for key, text in dataset.items() if text},
         "metrics": [
             {
-                "type": score.metric.partition(" ")[0],
+                "type": score.kind,
                 "name": score.key,
                 "value": score.value,
                 "args": {key: found for key, found in (arguments | more).items() if found is not None},

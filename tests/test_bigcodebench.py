@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import HUB
+from datasets import Dataset
+from huggingface_hub import constants
 
 from plum_hub.errors import UserError
 from plum_hub.evaluate import bigcodebench
@@ -13,6 +16,7 @@ from plum_hub.evaluate.bigcodebench_extract import sanitize
 from plum_hub.evaluate.samples import from_file
 from plum_hub.evaluate.sanitize import longest
 from plum_hub.evaluate.tasks import TESTS, Bench
+from plum_hub.hub.tokens import add_token
 from plum_hub.sandbox import Job, Sandbox, Unittest
 
 #: With the standard library alone: mocks, files, processes, a database, a pool of processes.
@@ -168,6 +172,24 @@ def test_the_program_in_a_text(text: str, program: str) -> None:
         return [line for line in source.splitlines() if line.strip()]
 
     assert kept(sanitize(text, "task_func")) == kept(program)
+
+
+def test_tasks_come_from_the_hub_and_are_found_offline(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"bigcode/bigcodebench-hard.* does not exist"):
+        bigcodebench._rows("bigcodebench-hard", None)
+    rows = bigcodebench._rows("bigcodebench", data)[0][:3]
+    token = add_token(HUB.root, "bigcode")
+    for split in ("v0.1.3", bigcodebench.SPLIT):  # an older version is there as well
+        made = Dataset.from_list(rows if split == bigcodebench.SPLIT else rows[:1])
+        made.push_to_hub("bigcode/bigcodebench-hard", split=split, token=token)
+    found, version = bigcodebench._rows("bigcodebench-hard", None)
+    assert found == rows
+    assert version.startswith(f"{bigcodebench.SPLIT}, commit ")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert bigcodebench._rows("bigcodebench-hard", None) == (rows, version)
 
 
 def test_long_texts_take_no_time() -> None:

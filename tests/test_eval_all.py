@@ -43,6 +43,18 @@ def test_one_command_scores_a_checkpoint_on_all_benchmarks_and_pushes(data: Path
     assert len(rows) == 4
     assert {"task_id", "text", "program", "finish_reason"} <= set(rows.column_names)
 
+    offline = ["eval", policy, "--bench", "humaneval,livecodebench:release_v5,leetcode"]
+    home = variables | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_CACHE": str(tmp_path / "home/hub")}
+    assert "no answer from" in plum(*offline, HF_HUB_OFFLINE="1", **home).stderr
+    ready = plum(*offline, "--prefetch", **home)
+    assert (ready.returncode, "leetcode: ready" in ready.stderr) == (0, True), ready.stderr
+    options = ["--runs", tmp_path / "offline", "--max-unusable", "1", "--max-new-tokens", "16", "--json"]
+    away = plum(*offline, *options, HF_HUB_OFFLINE="1", **home)
+    assert away.returncode == 0, away.stderr
+    assert json.loads(away.stdout)["scores"] == [
+        s for s in result["scores"] if s["bench"] not in ("mbpp", "mbpp+", "nano")
+    ]
+
     again = plum(*arguments, "--max-new-tokens", "16", "--push", "--json", **variables)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["scores"] == result["scores"]

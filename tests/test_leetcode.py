@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import HUB
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 
 from plum_hub import evaluate
 from plum_hub.errors import UserError
@@ -148,20 +148,24 @@ def upload(repo: str, path: str, rows: list[dict[str, Any]]) -> HfApi:
     return api
 
 
-def test_data_come_from_the_hub_at_a_commit(tmp_path: Path) -> None:
+def test_data_come_from_the_hub_at_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     repo = leetcode.SOURCES["leetcode"][0]
     token = add_token(HUB.root, repo.partition("/")[0])
     HfApi(token=token).delete_repo(repo, repo_type="dataset", missing_ok=True)  # of another test
     with pytest.raises(UserError, match="does not exist on http://127"):
         leetcode.load("leetcode")
     upload(repo, "README.md", [{}])
-    with pytest.raises(UserError, match=r"has no LeetCodeDataset-test.jsonl at .*--data DIR") as error:
+    with pytest.raises(UserError, match=r"has no LeetCodeDataset-test.jsonl; .*--data DIR") as error:
         leetcode.load("leetcode")
     assert "\n" not in str(error.value)
     # The name of the file was another one once.
     api = upload(repo, "LeetCodeDataset-v0.3.1-test.jsonl", [MADE])
     sha = str(api.repo_info(repo, repo_type="dataset").sha)
     assert leetcode.load("leetcode").version.startswith(f"LeetCodeDataset-v0.3.1-test.jsonl@{sha[:12]}, sha256 ")
+    with monkeypatch.context() as offline:
+        offline.setattr(constants, "HF_HUB_OFFLINE", True)
+        assert len(leetcode.load("leetcode").tasks) == 1
     upload(repo, "LeetCodeDataset-test.jsonl", [MADE, MADE | {"task_id": "again", "difficulty": "Hard"}])
     bench = evaluate.load("leetcode")
     assert [task.id for task in bench.tasks] == ["double-it", "again"]

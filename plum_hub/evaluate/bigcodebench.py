@@ -142,7 +142,7 @@ def _rows(base: str, data: Path | None) -> tuple[list[dict[str, Any]], str]:
     if data is None:
         from plum_hub.hub.pull import pull
 
-        pulled = pull(f"bigcode/{base}", split=SPLIT)
+        pulled = pull(f"bigcode/{base}@main", split=SPLIT)  # by that name it is found offline
         return list(pulled.rows), f"{SPLIT}, commit {pulled.commit[:12]}"
     folders = [data, data / "bigcodebench"]
     names = ("BigCodeBench.jsonl.gz", "BigCodeBench.jsonl")

@@ -37,7 +37,7 @@ from plum_hub.errors import UserError
 from plum_hub.evaluate.judging import by_references
 from plum_hub.evaluate.longest import longest_python
 from plum_hub.evaluate.tasks import TESTS, Bench, Style, Suite, Task
-from plum_hub.names import explained, resolve
+from plum_hub.names import explained
 from plum_hub.sandbox import Limits
 
 #: Benchmark -> its public name on the Hub and its file there, the newest name first.
@@ -107,17 +107,20 @@ def _in_folder(data: Path, files: tuple[str, ...]) -> tuple[Path, str]:
 
 def _on_hub(repo: str, files: tuple[str, ...]) -> tuple[Path, str]:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
-    _, sha = resolve(repo, "dataset")
-    for file in files:
-        try:
-            with explained(repo, "dataset"):
-                return Path(hf_hub_download(repo, file, repo_type="dataset", revision=sha)), f"{file}@{sha[:12]}"
-        except UserError as error:
-            if not isinstance(error.__context__, EntryNotFoundError):
-                raise
-    raise UserError(f"dataset {repo} has no {files[0]} at {sha[:12]}; give the file with --data DIR, in DIR/leetcode")
+    with explained(repo, "dataset"):
+        for file in files:
+            try:
+                path = Path(hf_hub_download(repo, file, repo_type="dataset"))
+            except RemoteEntryNotFoundError:
+                continue
+            except LocalEntryNotFoundError:  # without a network it is not told apart from one that is not cached
+                if file == files[-1]:
+                    raise
+                continue
+            return path, f"{file}@{path.parent.name[:12]}"
+    raise UserError(f"dataset {repo} has no {files[0]}; give the file with --data DIR, in DIR/leetcode")
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> tuple[list[dict[str, Any]], str]:

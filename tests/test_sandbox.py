@@ -1223,6 +1223,26 @@ def test_nothing_that_a_program_started_outlives_it(sandbox: Sandbox) -> None:
 
 
 @linux
+@pytest.mark.parametrize(
+    "does",
+    ["os.kill(-1, signal.SIGKILL)", "open('left', 'w').close()", "os.fork() or os.setsid()"],
+    ids=["kills", "writes", "forks"],
+)
+def test_what_a_test_started_ends_with_its_tester(does: str) -> None:
+    """It could kill the testers of later programs, or leave files for them."""
+    test = (
+        "import os, signal, time\nif os.fork() == 0:\n    os.setsid()\n    end = time.time() + 5\n"
+        f"    while time.time() < end:\n        try: {does}\n        except OSError: pass\n        time.sleep(0.001)\n"
+        "    os._exit(0)\nassert f() == []"
+    )
+    slow = "import os, time\ntime.sleep(0.2)\ndef f(): return os.listdir('.')"
+    jobs = [Job("def f(): return []", (test,)), *(Job(slow, (f"assert f() == [], {i}",)) for i in range(4))]
+    with Sandbox(Limits(seconds=3.0), 1) as sandbox:
+        found = list(sandbox.run(jobs))
+    assert [one.outcome for one in found[1:]] == [Outcome.PASSED] * 4, [one.message for one in found]
+
+
+@linux
 def test_a_burst_of_forks_is_cleared(sandbox: Sandbox) -> None:
     one(sandbox, GOOD, "pass")
     marker = sandbox._servers[0].base

@@ -151,7 +151,7 @@ class Tester:
             return 0.0
 
     def end(self) -> int | None:
-        """Kill it; its wait status if it had died by itself. What it started dies with this server at the latest."""
+        """Kill it; its wait status if it had died by itself."""
         self.control.close()
         status = None
         give_up = time.monotonic() + zygote.DYING_SECONDS
@@ -287,11 +287,33 @@ class Server:
         self.tests: list[Any] = []
         self.suite = b""  # the same, pickled
         self.tester: Tester | None = None
+        self.zygotes = set(zygote.own_children())
 
     def drop(self) -> int | None:
-        """End the tester: its suite is no longer wanted, or it is not to be trusted. Returns `Tester.end`'s."""
+        """End the tester: its suite is no longer wanted, or it is not to be trusted. Returns `Tester.end`'s.
+
+        What its tests started goes with it. Raises Gone.
+        """
         tests, self.tester = self.tester, None
-        return tests.end() if tests is not None else None
+        if tests is None:
+            return None
+        status = tests.end()
+        give_up = time.monotonic() + zygote.PROCESS_CLEAR_SECONDS
+        while left := [pid for pid in zygote.own_children() if pid not in self.zygotes]:
+            if time.monotonic() > give_up:
+                raise Gone("the processes of a test cannot be cleared")
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError, ChildProcessError):
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+        self.tidy()
+        return status
+
+    def tidy(self) -> None:
+        """An empty scratch directory."""
+        with contextlib.suppress(OSError):
+            if os.listdir(self.scratch):
+                zygote.remove_tree(self.scratch, keep=True)
 
     def job(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request. Raises Gone."""
@@ -468,9 +490,7 @@ class Server:
 
     def end(self, source: Zygote, died: bool) -> tuple[int | None, str]:
         status, problem = source.ask({"end": died})
-        with contextlib.suppress(OSError):
-            if os.listdir(self.scratch):
-                zygote.remove_tree(self.scratch, keep=True)
+        self.tidy()
         return status, problem
 
     def message(self, tests: Tester, watch: Watch, source: Zygote, before: float) -> tuple[str, Any]:

@@ -151,7 +151,9 @@ def evaluate(
         float | None, typer.Option(min=0.0, max=1.0, help="Share of samples without a program that is accepted. [0.2]")
     ] = None,
     deadline: Annotated[float | None, typer.Option(min=0.0, help="Minutes; what is done is kept.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Programs at once. Default: one per core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Programs at once. Default: one per core, two for BigCodeBench.")
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the benchmarks.")] = False,
     prefetch: Annotated[bool, typer.Option("--prefetch", help="Only download what is needed.")] = False,
     unsafe: Unsafe = False,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -184,8 +185,9 @@ def _score(
     key = hashlib.sha256(f"{version}{bench.version}{python}".encode()).hexdigest()[:12]
     references, samples = f"{bench.name}: references", f"{bench.name}: judge"
     totals = {references: len(bench.tasks) * len(bench.parts)} if bench.check else {}
+    workers = options.workers or bench.per_core * (os.cpu_count() or 1)
     with (
-        Sandbox(bench.limits, options.workers, python=bench.python) as box,
+        Sandbox(bench.limits, workers, python=bench.python) as box,
         bars(totals | {samples: len(made)}) as advance,
     ):
         tasks, wrong = list(bench.tasks), dict[str, str]()

@@ -85,6 +85,7 @@ def bench(name: str, rows: Iterable[dict[str, Any]], version: str, python: Path 
         stop={"text": STOP + STOP_TEXT, "prefill": STOP + STOP_PREFILL},
         check=_check,
         python=python,
+        per_core=2,
     )
 
 

@@ -61,6 +61,7 @@ class Bench:
     #: be judged here. None: there are no references (LiveCodeBench).
     check: Callable[[Bench, Sandbox, Callable[[int], None]], tuple[list[Task], dict[str, str]]] | None = None
     python: Path | None = None  # the interpreter that its programs need; None: this one
+    per_core: int = 1  # programs at once; more where they wait more than they compute
     batch_size: int = 64  # `hf:` sequences at a time, and ...
     chunk: int = 2  # ... so many of them are asked for, then kept: both are part of what reproduces a run
 
@@ -78,7 +79,7 @@ class Options:
     data: Path | None = None  # benchmarks' data, in place of the Hub
     max_unusable: float | None = None  # see `report.UNUSABLE`
     deadline: float | None = None  # by `time.monotonic()`
-    workers: int | None = None  # programs at once; None: one a core
+    workers: int | None = None  # programs at once; None: `Bench.per_core` of them a core
 
 
 @dataclass(frozen=True)

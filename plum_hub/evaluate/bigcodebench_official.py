@@ -49,7 +49,6 @@ def pass_at_1(bench: Bench, samples: list[Sample], folder: Path) -> float:
         "subset": "hard" if name.endswith("-hard") else "full",
         "execution": "local",
         "samples": "samples.jsonl",
-        "pass_k": "1",
         "parallel": str(os.cpu_count() or 1),
     }
     command: list[str | Path] = [python, "-c", "import bigcodebench.evaluate as e; e.main()"]

@@ -104,12 +104,12 @@ def official(found: Report, options: Options) -> dict[str, float]:
     """The same samples through the harness's own command: score -> percent.
 
     Raises:
-        UserError: the benchmark has no harness of its own, or its command fails.
+        UserError: the benchmark's harness has no command for this, or it fails.
     """
     bench = evaluate.load(found.record["bench"], options.data)
     module = evaluate.module(bench.name)
     if not hasattr(module, "official"):
-        raise UserError(f"{bench.name} has no harness of its own to compare with")
+        raise UserError(f"{bench.name} has no --official: humaneval, mbpp, livecodebench and bigcodebench have one")
     place = Path(found.record["folder"])
     scored: dict[str, float] = module.official(bench, samples.load(place / "samples.jsonl"), place / "official")
     return scored

@@ -76,6 +76,12 @@ def test_programs_run_in_it_behind_the_same_walls(cache: Path) -> None:
     with Sandbox(workers=1) as here, Sandbox(workers=1, python=python) as there:
         (result,) = there.run([Job(program, [f"assert where().startswith({str(python.parents[1])!r})"])])
         assert result.outcome == "passed", result.message
+        if there.walls["namespaces"]:  # else no program can start another
+            starts = (
+                "import subprocess\ndef f(): return subprocess.run(['python', '-c', 'import iniconfig']).returncode"
+            )
+            (result,) = there.run([Job(starts, ["assert f() == 0"])])
+            assert result.outcome == "passed", result.message
         assert {k: there.walls[k] for k in ("seccomp", "landlock")} == {
             k: here.walls[k] for k in ("seccomp", "landlock")
         }

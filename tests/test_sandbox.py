@@ -1543,8 +1543,11 @@ def test_answers_that_look_like_nothing_forge_nothing(sandbox: Sandbox, program:
     assert outcomes(one(sandbox, program, Unittest(AGREES))) == [BLOCKED]
 
 
-def test_a_challenge_has_the_limit_anew() -> None:
-    spin = "import time\ndef f(x):\n    t = time.process_time()\n    while time.process_time() - t < 0.7: pass\n"
+@pytest.mark.parametrize(
+    "does", ["t = time.process_time()\n    while time.process_time() - t < 0.7: pass", "time.sleep(1.4)"]
+)
+def test_a_challenge_has_the_limit_anew(does: str) -> None:
+    spin = f"import time\ndef f(x):\n    {does}\n"
     suite = "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(1), 2)\n"
     with Sandbox(Limits(seconds=1.0, total_seconds=20.0), workers=1) as sandbox:
         assert outcomes(one(sandbox, spin + "    return x + 1\n", Unittest(suite))) == [PASSED]

@@ -85,7 +85,8 @@ class _Server:
         self.tests = b""  # ... and as it was sent
         scratch = os.path.join(self.base, "scratch")
         environment = {
-            "PATH": os.defpath,
+            # Programs that start `python` mean the one that runs them, where it is not just ours.
+            "PATH": f"{python.parent}{os.pathsep}{os.defpath}" if python else os.defpath,
             "HOME": scratch,
             "TMPDIR": scratch,
             "LANG": "C.UTF-8",

@@ -244,14 +244,14 @@ class Watch:
 
     def __init__(self, seconds: float, deadline: float) -> None:
         self.seconds, self.deadline = seconds, deadline
-        self.began = self.since = time.monotonic()
+        self.began = self.since = self.waits = time.monotonic()
         self.base = math.inf
         self.until = min(self.since + seconds, deadline)
 
     def step(self) -> float:
         """Seconds since the last step; the next begins."""
         now = time.monotonic()
-        spent, self.since = now - self.since, now
+        spent, self.since, self.waits = now - self.since, now, now
         self.until = min(now + self.seconds, self.deadline)
         self.base = math.inf
         return spent
@@ -260,13 +260,15 @@ class Watch:
         """A process of the program begins: `computed` belongs to what ran before it. A second one of the same step (a
         challenge) has the limit anew."""
         self.base = computed
+        self.waits = time.monotonic()
+        self.until = min(self.waits + self.seconds, self.deadline)
 
     def over(self, computed: float) -> str:
         """Computing, waiting or total; empty if there is time left. `computed`: processor seconds since `began`."""
         now = time.monotonic()
         if now >= self.deadline:
             return "total"
-        spent = now - self.since
+        spent = now - self.waits
         # Where no process began with this step, at least so much of it was computed in it.
         mine = computed - (self.base if self.base < math.inf else self.since - self.began)
         if mine >= 0.9 * self.seconds:
@@ -274,7 +276,7 @@ class Watch:
         if (spent >= ASLEEP * self.seconds and mine < HARDLY * spent) or spent >= STARVED * self.seconds:
             return "waiting"
         left = max(0.9 * self.seconds - mine, 0.02)
-        asleep = self.since + ASLEEP * self.seconds
+        asleep = self.waits + ASLEEP * self.seconds
         self.until = min(now + left, self.deadline, asleep if now < asleep else self.deadline)
         return ""
 

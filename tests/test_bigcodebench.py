@@ -114,6 +114,17 @@ def test_a_program_finds_the_task_s_imports_above_it(sandbox: Sandbox, tmp_path:
     jobs = [Job(suite.source(sample.program), suite.tests) for sample in found] + [Job(bare, suite.tests)]
     results = list(sandbox.run(jobs))
     assert [result.outcome for result in results] == ["passed", "passed", "error"], [r.message for r in results]
+    # The harness imports `sys` and `os` itself, and counts no tests but the task's.
+    own = "\nimport unittest\nclass Test{0}(unittest.TestCase):\n    def test(self): self.assertEqual({1}, 1)\n"
+    programs = [
+        "sys.path, os.sep, environ['HOME'], __file__\n" + bare,
+        bare + own.format("Mine", 2),
+        bare + own.format("Cases", 2),
+    ]
+    right = list(
+        sandbox.run(Job(suite.source(program), suite.tests) for program in [*programs, bare + own.format("Mine", 1)])
+    )
+    assert [result.outcome for result in right] == ["passed"] * 4, [result.message for result in right]
 
 
 MOCKED = (

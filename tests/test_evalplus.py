@@ -19,7 +19,7 @@ from plum_hub.evaluate import sanitize as ours
 from plum_hub.evaluate.samples import Sample
 from plum_hub.evaluate.tasks import Bench, Options
 from plum_hub.sandbox import Calls, Job, Record, Sandbox
-from plum_hub.sandbox.inside import digests
+from plum_hub.sandbox.inside import digests, oracles
 
 STARCODER = "starcoder2_instruct_evalplus/evalplus-starcoder2-15b-instruct-v0.1"
 
@@ -203,6 +203,15 @@ def test_right_and_wrong_programs_and_large_values(own: Bench, tmp_path: Path) -
     found = judged(own, wrong, tmp_path)
     assert {number: row["passed"]["humaneval+"] for number, row in found.items()} == {key: [False] for key in found}
     assert found["HumanEval/0"]["passed"]["humaneval"] == found["HumanEval/3"]["passed"]["humaneval"] == [True]
+
+
+def test_arrays_are_as_good_as_sets() -> None:
+    """Where evalplus compares sets (Mbpp/2), what `==` says of arrays is not asked for."""
+    np = pytest.importorskip("numpy")
+    assert oracles.Evalplus("mbpp", "similar_elements", 0).agrees(np.array([5, 4]), (4, 5), [])
+    assert not oracles.Evalplus("mbpp", "similar_elements", 0).agrees(np.array([5, 6]), (4, 5), [])
+    with pytest.raises(ValueError, match="ambiguous"):
+        oracles.Evalplus("mbpp", "another", 0).agrees(np.array([5, 4]), (5, 4), [])
 
 
 def test_expected_outputs_are_kept(own: Bench) -> None:

@@ -50,6 +50,7 @@ BENCH = Bench(
     scores={"tiny": (TESTS,)},
     dataset="plum/tiny",
     version="1",
+    public=True,
     harness="ours",
     limits=Limits(seconds=1.0),
     max_new_tokens=64,
@@ -125,13 +126,14 @@ def test_what_was_killed_goes_on(engine: generate.Engine, tmp_path: Path, monkey
 
 
 def test_a_deadline_ends_it_and_keeps_what_is_done(engine: generate.Engine, tmp_path: Path) -> None:
-    with pytest.raises(ask.DeadlineError, match="0 of 24 texts written"):
-        evaluate.score_model(engine, BENCH, SETTINGS, Options(tmp_path, deadline=time.monotonic() - 1))
+    small = replace(BENCH, batch_size=4, chunk=1)
+    with pytest.raises(ask.DeadlineError, match="4 of 24 texts written"):  # a chunk at least
+        evaluate.score_model(engine, small, SETTINGS, Options(tmp_path, deadline=time.monotonic() - 1))
     made = [samples.Sample(t.id, 0, t.reference) for t in BENCH.tasks]
     late = Options(tmp_path, deadline=time.monotonic() - 1)
     with pytest.raises(ask.DeadlineError, match="the references of nano not all run"):
         evaluate.score_samples(made, BENCH, late, "file")
-    with pytest.raises(ask.DeadlineError, match=r"0 of 6 programs judged \(tests\), tiny/.* the oldest"):
+    with pytest.raises(ask.DeadlineError, match=r"1 of 6 programs judged \(tests\), tiny/.* the oldest"):
         evaluate.score_samples(made, replace(BENCH, check=None), late, "file")
     assert evaluate.score_samples(made, BENCH, Options(tmp_path), "file").scores[0].value == 100
 
@@ -189,6 +191,17 @@ def test_time_limits_come_from_the_references() -> None:
     assert quick == judging.FLOOR
     assert slower is not None
     assert 3.0 <= slower <= 9.0
+
+
+def test_tasks_may_have_different_numbers_of_samples(tmp_path: Path) -> None:
+    first, second = BENCH.tasks[:2]
+    wrong = "def f(n):\n    return None\n"
+    rows = [(first, first.reference), (second, second.reference), (second, wrong), (second, wrong)]
+    lines = (json.dumps({"task_id": task.id, "solution": program}) + "\n" for task, program in rows)
+    (tmp_path / "samples.jsonl").write_text("".join(lines))
+    found, _ = samples.from_file(tmp_path / "samples.jsonl", BENCH)
+    (score,) = evaluate.score_samples(found, BENCH, Options(tmp_path), "file").scores
+    assert (score.metric, score.value, score.n) == ("pass@1 (n=1 to 3)", 66.67, 2)
 
 
 def test_references_that_passed_here_are_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -257,8 +270,6 @@ def test_folders_of_samples_are_read(tmp_path: Path) -> None:
         ('["a"]', "a sample is an object"),
         ('{"eval": {"tiny/double": [["pass", [true]]]}}', "results without programs: tiny/double"),
         ('{"question_id": "tiny/double", "code_list": []}', "code_list is empty"),
-        ('{"task_id": "tiny/double", "solution": "a"}\n{"task_id": "tiny/square", "solution": "a"}\n'
-         '{"task_id": "tiny/square", "solution": "b"}', "some tasks have 1 samples and others 2"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_samples_are_explained(text: str, message: str, tmp_path: Path) -> None:

@@ -258,10 +258,20 @@ def test_one_object_for_all_calls_of_a_method(folder: Path, sandbox: Sandbox, tm
         ("print(3)\nexit()", Outcome.PASSED),
         ("print(3)\nquit()", Outcome.ERROR),
         ("print(Counter('abccc')['c'])", Outcome.PASSED),  # imports are there
-        ("import sys\nprint(len(sys.stdin.readlines()) + 1)", Outcome.PASSED),
-        ("import sys\ninput()\nprint(sum(map(int, sys.stdin.read().split())))", Outcome.PASSED),  # all of it
-        ("import sys\nfor line in sys.stdin: print(3)", Outcome.ERROR),
+        ("import sys\nprint(len(sys.stdin.readlines()) + 2)", Outcome.PASSED),
+        ("import sys\ninput()\nprint(len(sys.stdin.read()) + 3)", Outcome.PASSED),  # the rest
+        ("import sys\nfor line in sys.stdin: print(3)", Outcome.PASSED),
+        ("import sys\nprint(len(sys.stdin.readline()) - 1)", Outcome.PASSED),  # lines keep their ends
+        ("import sys\nwhile sys.stdin.readline(): pass\nprint(3)", Outcome.PASSED),
+        ("try:\n    while True: input()\nexcept EOFError: print(3)", Outcome.PASSED),
+        ("from sys import stdin\nprint(sum(map(int, stdin.read().split())))", Outcome.PASSED),  # another object
+        ("from sys import stdin\ninput = stdin.readline\nprint(len(input()))", Outcome.PASSED),  # here they do not
+        ("from sys import stdin\nfor _ in range(3): stdin.readline()\nprint(3)", Outcome.ERROR),
+        ("import sys\nprint('x', file=sys.stderr)\nprint(3)", Outcome.PASSED),
+        ("n = 3\nif n is 3: print(n)", Outcome.PASSED),  # with a warning
+        ("from sys import stdout\nstdout.write('3')", Outcome.FAILED),
         ("import sys\nprint(sum(map(int, sys.stdin.buffer.read().split())))", Outcome.PASSED),
+        ("import sys\nprint(len(sys.stdin.buffer.readline() + sys.stdin.buffer.readline()) - 1)", Outcome.PASSED),
         ("import sys\nsys.stdout.buffer.write(b'3')", Outcome.ERROR),
         ("print(open(0).read() or 3)", Outcome.PASSED),  # standard input itself is empty
         ("n = 3\ndef f():\n    global n\n    print(n)\nf()", Outcome.ERROR),  # all of it is a function's body

@@ -198,11 +198,13 @@ def _score(
         judged = judging.judge(tasks, made, box, place / f"verdicts-{key}.jsonl", advance[samples], options.deadline)
     found = report.rates(made, judged)
     if settings or options.max_unusable is not None:  # what a file holds is its own
-        report.tolerable(bench, found, report.UNUSABLE if options.max_unusable is None else options.max_unusable)
+        most = report.UNUSABLE if options.max_unusable is None else options.max_unusable
+        report.tolerable(bench, found, most, place)
     record = record | {
         "bench": bench.name,
         "dataset": bench.dataset,
         "data_version": bench.version,
+        "public": bench.public,
         "harness": bench.harness,
         "plum_hub": __version__,
         "references": {"total": len(bench.tasks) if bench.check else 0, "failing": wrong},

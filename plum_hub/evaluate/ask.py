@@ -55,10 +55,15 @@ def digest(bench: Bench, tasks: list[Task], how: Style) -> str:
 
 
 def place(folder: Path, bench: str, asked: dict[str, Any]) -> Path:
-    """Where the files of a run lie: by model, revision and benchmark, and by all that shapes its texts."""
-    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-    slug = f"{asked['model'].strip('/').replace('/', '--')}@{asked['revision'][:12].replace('/', '-')}"
-    return folder / slug / re.sub("[:/]", "-", bench) / key
+    """Where the files of a run lie: by model, revision and benchmark, and by all else that shapes its texts."""
+    others = {name: value for name, value in asked.items() if name != "revision"}
+    key = hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:12]
+    return folder / slug(asked["model"], asked["revision"]) / re.sub("[:/]", "-", bench) / key
+
+
+def slug(model: str, revision: str) -> str:
+    """The name of a model's folder. Where a later commit changed nothing but the card, its name is a link."""
+    return f"{model.strip('/').replace('/', '--')}@{revision[:12].replace('/', '-')}"
 
 
 def ask(
@@ -104,7 +109,8 @@ def ask(
                 in_time(deadline, f"{written} of {len(tasks) * settings.n} texts written")
             advance(done * settings.n // sampling.n)
 
-        in_time(deadline, f"{len(made)} of {len(tasks) * settings.n} texts written")
+        if number > first:
+            in_time(deadline, f"{len(made)} of {len(tasks) * settings.n} texts written")
         seed = request_seed(settings.seed, number * size) if number else settings.seed
         groups = engine.generate([task.prompts[how] for task in chunk], sampling, seed, told)
         new = []

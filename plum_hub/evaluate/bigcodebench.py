@@ -29,7 +29,7 @@ from typing import Any
 from plum_hub.errors import UserError
 from plum_hub.evaluate import environments, judging
 from plum_hub.evaluate.bigcodebench_extract import sanitize
-from plum_hub.evaluate.bigcodebench_libraries import NLTK_DATA, PASS, PINNED
+from plum_hub.evaluate.bigcodebench_libraries import HEAD, NLTK_DATA, PASS, PINNED
 from plum_hub.evaluate.samples import Sample
 from plum_hub.evaluate.tasks import TESTS, Bench, Style, Suite, Task
 from plum_hub.generate import Message
@@ -64,7 +64,7 @@ def load(name: str, data: Path | None = None) -> Bench:
     if variant not in ("", "complete", "instruct"):
         raise UserError(f"{name}: there are {base}:complete and {base}:instruct")
     rows, version = _rows(base, data)
-    return bench(name, rows, version, environment())
+    return replace(bench(name, rows, version, environment()), public=not data)
 
 
 def bench(name: str, rows: Iterable[dict[str, Any]], version: str, python: Path | None) -> Bench:
@@ -77,6 +77,7 @@ def bench(name: str, rows: Iterable[dict[str, Any]], version: str, python: Path 
         scores={name: (TESTS,)},
         dataset=f"bigcode/{name.partition(':')[0]}",
         version=version,
+        public=True,
         harness="bigcodebench 0.2.5",
         limits=LIMITS,
         max_new_tokens=MAX_NEW_TOKENS,
@@ -171,7 +172,7 @@ def _task(row: dict[str, Any], variant: str) -> Task:
     return Task(
         row["task_id"],
         prompts,
-        {TESTS: Suite((Unittest(row["test"]),), source=(row["code_prompt"] + PASS).__add__)},
+        {TESTS: Suite((Unittest(row["test"]),), source=(HEAD + row["code_prompt"] + PASS).__add__)},
         reference=row["complete_prompt"] + "\n" + row["canonical_solution"],
         prefix=row["complete_prompt"],
     )

@@ -6,6 +6,9 @@ x86 Linux, `scikit-image` is 0.19.3 (0.18.0 has no wheel for Python 3.10), `pyth
 (`Levenshtein` has the module), and `setuptools` still has the `pkg_resources` that some of them import.
 """
 
+#: What its modules have without importing it.
+HEAD = 'import os, sys\nfrom os import environ\n__file__ = "__test__.py"\n'
+
 PINNED = (
     "beautifulsoup4==4.8.2",
     "blake3==0.4.1",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from plum_hub.errors import UserError
 from plum_hub.evaluate import environments
-from plum_hub.evaluate.bigcodebench_libraries import PASS, PINNED
+from plum_hub.evaluate.bigcodebench_libraries import HEAD, PASS, PINNED
 from plum_hub.evaluate.samples import Sample
 from plum_hub.evaluate.tasks import TESTS, Bench, Task
 from plum_hub.progress import say
@@ -77,7 +77,7 @@ def _problem(task: Task) -> dict[str, str]:
         "complete_prompt": task.prefix,
         "instruct_prompt": "",
         "canonical_solution": task.reference[len(task.prefix) + 1 :],
-        "code_prompt": suite.source("").removesuffix(PASS),
+        "code_prompt": suite.source("").removeprefix(HEAD).removesuffix(PASS),
         "test": test.code,
         "entry_point": "task_func",
     }

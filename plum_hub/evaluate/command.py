@@ -137,6 +137,13 @@ def beside(made: list[Report], theirs: list[dict[str, float]]) -> list[str]:
     return lines
 
 
+def ready_to_push(model: str, engine: str, limit: int | None) -> None:
+    """Find out what stands in the way of `--push` before anything is sampled. Raises UserError."""
+    from plum_hub.evaluate import push as pushing
+
+    pushing.ready(engine_name(model, engine), limit)
+
+
 def push(model: str, made: list[Report], overwrite: bool) -> None:
     """Put scores on the model's card, and what they come from in a dataset; see `plum_hub.evaluate.push`."""
     from plum_hub.evaluate import push as pushing

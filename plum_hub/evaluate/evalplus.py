@@ -116,6 +116,7 @@ def load(name: str, data: Path | None = None) -> Bench:
         scores={name: ("base",), f"{name}+": PARTS},
         dataset=f"evalplus/{FILES[name].lower()}",
         version=f"{RELEASES.get(md5, 'unknown release')}, md5 {md5}",
+        public=md5 in RELEASES,
         harness=f"evalplus {version_of('evalplus')}",
         limits=LIMITS,
         max_new_tokens=768,

@@ -154,7 +154,9 @@ def judge(
                     yield Job(suite.source(sample.program), suite.tests, suite.seconds, stop=True)
 
             for at, (sample, result) in enumerate(zip(left, sandbox.run(jobs()), strict=True)):
-                in_time(deadline, f"{at} of {len(left)} programs judged ({part}), {sample.task_id} the oldest running")
+                if at:  # one at least, or a short deadline would never get anywhere
+                    done = f"{at} of {len(left)} programs judged ({part}), {sample.task_id} the oldest running"
+                    in_time(deadline, done)
                 key, outcome = keys[id(sample)], result.outcome
                 rows[key][part] = [outcome.value, result.message, result.seconds]
                 waiting = f"oldest: {left[at + 1].task_id}" if at + 1 < len(left) else ""

@@ -29,6 +29,7 @@ import hashlib
 import importlib.util
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def load(name: str, data: Path | None = None) -> Bench:
     path, where = _in_folder(data, files) if data else _on_hub(repo, files)
     rows, digest = _rows(path, COLUMNS[name])
     version = f"{where}, sha256 {digest[:12]}"
-    return _leetcode(rows, repo, version) if name == "leetcode" else _contest(rows, repo, version)
+    bench = _leetcode(rows, repo, version) if name == "leetcode" else _contest(rows, repo, version)
+    return replace(bench, public=not data)
 
 
 def prefetch(name: str) -> None:
@@ -156,6 +158,7 @@ def _leetcode(rows: list[dict[str, Any]], repo: str, version: str) -> Bench:
         scores={"leetcode": (TESTS,)},
         dataset=repo,
         version=version,
+        public=True,
         harness="LeetCodeDataset 182cd19",
         limits=Limits(seconds=60.0, total_seconds=300.0),
         max_new_tokens=4096,
@@ -193,6 +196,7 @@ def _contest(rows: list[dict[str, Any]], repo: str, version: str) -> Bench:
         scores={"leetcode-contest": (TESTS,)},
         dataset=repo,
         version=version,
+        public=True,
         harness="DeepSeek-Coder 2f9fd85",
         limits=Limits(seconds=CONTEST_SECONDS, total_seconds=60.0),
         max_new_tokens=1024,

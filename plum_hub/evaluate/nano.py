@@ -37,6 +37,7 @@ def load(name: str, data: Path | None = None) -> Bench:
         scores={name: (TESTS,)},
         dataset=f"plum-hub/{name}",
         version=f"plum-hub {__version__}",
+        public=True,
         harness="plum-hub",
         limits=Limits(seconds=2.0),
         max_new_tokens=MAX_NEW_TOKENS,

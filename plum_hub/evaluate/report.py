@@ -54,8 +54,11 @@ def rates(samples: Sequence[Sample], judged: Sequence[Judged]) -> dict[str, floa
     return {name: round(statistics.mean(flags), 4) if flags else 0.0 for name, flags in found.items()}
 
 
-def tolerable(bench: Bench, found: dict[str, float], most: float) -> None:
+def tolerable(bench: Bench, found: dict[str, float], most: float, place: Path) -> None:
     """Refuse to score where too many samples hold no usable program.
+
+    Args:
+        place: the run's folder, which the message names.
 
     Raises:
         UserError: more than `most` of them.
@@ -64,8 +67,8 @@ def tolerable(bench: Bench, found: dict[str, float], most: float) -> None:
         raise UserError(
             f"{found['unusable']:.0%} of the samples of {bench.name} hold no usable program "
             f"({found['no_program']:.0%} none at all, {found['syntax_error']:.0%} with a syntax error, "
-            f"{found['truncated']:.0%} cut off at the token limit), and {most:.0%} are tolerated: see the texts, try "
-            "another --style or --max-new-tokens, or accept it with --max-unusable"
+            f"{found['truncated']:.0%} cut off at the token limit), and {most:.0%} are tolerated: see the texts "
+            f"({place / 'samples.jsonl'}), try another --style or --max-new-tokens, or accept it with --max-unusable"
         )
 
 
@@ -88,7 +91,8 @@ def report(
     for one in judged:
         of.setdefault(one.task_id, []).append(one)
     tasks = [task for task in tasks if task.id in of]
-    n = min(map(len, of.values()))
+    n, most = min(map(len, of.values())), max(map(len, of.values()))
+    samples = str(n) if n == most else f"{n} to {most}"
     scores, shares, by = [], dict[str, dict[str, float]](), dict[str, dict[str, dict[str, list[float]]]]()
     passed = {
         name: {task.id: [one.passed(parts) for one in of[task.id]] for task in tasks}
@@ -98,7 +102,7 @@ def report(
         for k in (k for k in KS if k <= n):
             found = {i: pass_at_k(len(flags), sum(flags), k) for i, flags in passed[name].items()}
             value, interval = mean_percent(list(found.values()))
-            score = Score(checkpoint, name, metric(k, settings, n), value, interval, len(tasks))
+            score = Score(checkpoint, name, metric(k, settings, samples), value, interval, len(tasks))
             scores.append(score)
             shares[score.key] = found
             for task in tasks:
@@ -122,10 +126,10 @@ def report(
     return Report(scores, shares, record | {"by": groups}, rows)
 
 
-def metric(k: int, settings: Settings | None, n: int) -> str:
+def metric(k: int, settings: Settings | None, n: str) -> str:
     """The name of a figure: `pass@1` for one greedy text, else with temperature and number of samples."""
     if settings is None:
-        return f"pass@{k}" if n == 1 else f"pass@{k} (n={n})"
+        return f"pass@{k}" if n == "1" else f"pass@{k} (n={n})"
     if settings.temperature == 0 and k == 1:
         return "pass@1"
     return f"pass@{k} (T={settings.temperature:g}, n={n})"
@@ -146,6 +150,7 @@ def words(found: Report) -> str:
         lines.append(f"  left out, as their references do not pass here: {len(wrong)} tasks ({first})")
     if found.record["partial"]:
         lines.append(f"  not the whole benchmark: {found.record['partial']}")
+    lines.append(f"  in {found.record['folder']}")
     return "\n".join(lines)
 
 

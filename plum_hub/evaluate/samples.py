@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,10 +77,6 @@ def from_file(path: Path, bench: Bench) -> tuple[list[Sample], int]:
             others += 1
     if not found:
         raise UserError(f"{path} has no sample of {bench.name}; its tasks are called {next(iter(tasks))!r} and so on")
-    counts = Counter(map(len, found.values()))
-    if len(counts) > 1:
-        few, many = min(counts), max(counts)
-        raise UserError(f"{path}: some tasks have {few} samples and others {many}; each needs the same number")
     samples = [Sample(i, k, code) for i in tasks if i in found for k, code in enumerate(found[i])]
     return samples, others
 

@@ -51,6 +51,7 @@ class Bench:
     scores: dict[str, tuple[str, ...]]  # name of a score -> the parts that must all pass: "humaneval+" -> base, plus
     dataset: str  # the benchmark's public name on the Hub
     version: str  # of the data: a release, and a digest of what was read
+    public: bool  # whether these are the data that the benchmark's name stands for, not a file of the user's
     harness: str  # whose prompts, extraction and oracles these are, with its version
     limits: Limits
     max_new_tokens: int

@@ -146,6 +146,7 @@ def load(name: str, data: Path | None = None) -> Bench:
         scores={name: (TESTS,)},
         dataset=REPO,
         version=f"{wanted.release}, {version}",
+        public=not data,
         harness=f"LiveCodeBench {HARNESS[:7]}",
         limits=LIMITS,
         max_new_tokens=2000,

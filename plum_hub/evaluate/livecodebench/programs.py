@@ -1,9 +1,12 @@
 """Programs as LiveCodeBench's runner runs them: with its imports in front, and scripts with its standard input.
 
 The rules are those of `lcb_runner/evaluation/testing_util.py`, commit 28fef95; the code is not. A program that is right
-by itself may be wrong there and so is here: one that goes through `sys.stdin` by lines, reads `sys.stdin` to its end
-after an `input()`, catches EOFError, has `global` names in a script, prints from a thread that nobody waits for, calls
-`quit()` or imports `resource`.
+by itself may be wrong there and so is here: one that writes to a `stdout` that it imported by that name, has `global`
+names in a script, prints from a thread that nobody waits for, calls `quit()` or imports `resource`.
+
+In one thing it is the runner of before 16de2a1 (May 2025), by which the published verdicts were given: `sys.stdin`
+reads on from where it is. The substitute that the runner has since then gives the whole text at every `read`, the first
+line at every `buffer.readline`, and has no lines to go through. It fails right programs; `--official` has it.
 """
 
 from __future__ import annotations
@@ -31,49 +34,38 @@ PRELUDE = (
     "sys.setrecursionlimit(50000)\n"
 )
 
-#: Runs `wrapped_function` as the runner does. Its standard input is no file: it has no lines to go through, `read` is
-#: always the whole text, `readline` gives lines without their ends and StopIteration after the last, and as bytes it is
-#: the first line over and over. Standard output has no buffer. Leaving is as good as coming to the end, and what a
-#: thread prints after that is lost.
+#: Runs `wrapped_function` as the runner does. What a program imported as `stdin` before is not what it finds as
+#: `sys.stdin`: its `read` is always the whole text, its `readline` gives lines without their ends and StopIteration
+#: after the last. Standard output has no buffer, and what is written past `sys.stdout`, to standard error above all,
+#: does not count. Leaving is as good as coming to the end, and what a thread prints after that is lost.
 DRIVER = """
 def _run_as_the_runner_does():
     import io, os, sys
 
-    class Input:
-        def __init__(self, text):
-            self.text, self.lines, self.file = text, iter(text.split("\\n")), io.StringIO(text)
-            self.buffer = Bytes(text.encode())
-        def read(self, *_):
-            return self.text
-        def readline(self, *_):
-            return next(self.lines)
-        def readlines(self, *_):
-            return self.text.split("\\n")
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-    class Bytes:
-        def __init__(self, data):
-            self.data = data
-        def read(self, *_):
-            return self.data
-        def readline(self, *_):
-            return self.data.split(b"\\n")[0] + b"\\n"
-
-    with io.open(0, newline="", closefd=False) as file:
-        text = file.read()
-    nothing = os.open(os.devnull, os.O_RDONLY)
+    with io.open(0, "rb", closefd=False) as file:
+        data = file.read()
+    text = data.decode()
+    nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
+    os.dup2(nothing, 2)
     os.close(nothing)
+    lines = iter(text.split("\\n"))
+    sys.stdin.read = lambda *_: text
+    sys.stdin.readline = lambda *_: next(lines)
+    sys.stdin.readlines = lambda *_: text.split("\\n")
     real, printed = sys.stdout, io.StringIO()
     printed.close = lambda: None
-    sys.stdout, sys.stdin = printed, Input(text)
+    sys.stdout, sys.stdin = printed, io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="\\n")
     try:
         wrapped_function()
     except SystemExit:
         pass
-    sys.stdout = real
-    real.write(printed.getvalue())
+    sys.stdout, said = io.StringIO(), printed.getvalue()
+    real.flush()
+    os.ftruncate(1, 0)
+    os.lseek(1, 0, os.SEEK_SET)
+    real.write(said)
+    real.flush()
 
 _run_as_the_runner_does()
 """

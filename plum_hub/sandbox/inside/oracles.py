@@ -61,7 +61,7 @@ class Evalplus:
 
     def agrees(self, got: Any, wanted: Any, arguments: Any) -> bool:
         """Whether evalplus would accept `got`. Raises what the comparison raises: a wrong answer, too."""
-        exact = bool(got == wanted)
+        exact = got == wanted  # of arrays no bool, which only matters where it is asked for
         name = self.entry_point
         if self.dataset == "mbpp":
             if name == "are_equivalent":  # Mbpp/164
@@ -76,12 +76,12 @@ class Evalplus:
                 exact = set(got) == set(wanted)
             elif name in NOT_NONE:
                 exact = got == wanted if isinstance(got, bool) else wanted == (got is not None)
-        elif name == "find_zero":
+        elif name == "find_zero":  # as evalplus has it since 2024-11: 0.3.1 forgets to count, and fails every program
             return abs(polynomial(arguments[0], float(got))) <= self.atol  # once: an object could change its mind
         if self.atol == 0 and is_floats(wanted):
             self.atol = 1e-6
         if exact or self.atol == 0:
-            return exact
+            return bool(exact)
         if type(got) is not type(wanted):
             return False
         if isinstance(wanted, list | tuple) and len(got) != len(wanted):

@@ -235,10 +235,10 @@ def run(code: str, kind: str, token: str, namespace: dict[str, Any]) -> list[tup
 
 
 def run_unittest(program: Any, namespace: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Every test method of the classes that `program` defines."""
+    """Every test method of the classes that `program` defines; those of the program under test are its own affair."""
     import unittest
 
-    before = set(namespace)
+    before = dict(namespace)
     namespace["__name__"] = "solution"  # a `unittest.main()` behind the usual guard must not run
     try:
         exec(program, namespace)
@@ -247,7 +247,7 @@ def run_unittest(program: Any, namespace: dict[str, Any]) -> list[tuple[str, str
     namespace["__name__"] = "__main__"
     suite = unittest.TestSuite()
     for name, value in list(namespace.items()):
-        new = name not in before or name.startswith("Test")
+        new = before.get(name) is not value
         if new and isinstance(value, type) and issubclass(value, unittest.TestCase) and value is not unittest.TestCase:
             suite.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(value))
     verdicts: list[tuple[str, str, str]] = []

@@ -153,11 +153,15 @@ def test_a_greedy_text_is_written_once(
 
 def test_too_few_references_or_usable_programs_are_no_score(tmp_path: Path) -> None:
     made = [samples.Sample(t.id, 0, t.reference) for t in BENCH.tasks]
-    wrong = replace(BENCH.tasks[0], reference="def f(n):\n    return None\n")
+    wrong = [replace(task, reference="def f(n):\n    return None\n") for task in BENCH.tasks[:2]]
     with pytest.raises(
-        UserError, match=r"only 5 of 6 reference solutions of nano pass .*\(tiny/add one: tests: failed"
+        UserError, match=r"only 4 of 6 reference solutions of nano pass .*\(tiny/add one: tests: failed"
     ):
-        evaluate.score_samples(made, replace(BENCH, tasks=[wrong, *BENCH.tasks[1:]]), Options(tmp_path), "file")
+        evaluate.score_samples(made, replace(BENCH, tasks=[*wrong, *BENCH.tasks[2:]]), Options(tmp_path), "file")
+    one = evaluate.score_samples(made, replace(BENCH, tasks=[wrong[0], *BENCH.tasks[1:]]), Options(tmp_path), "file")
+    assert one.scores[0].n == 5  # of few tasks one may fail
+    with pytest.raises(UserError, match="only 0 of 1 reference"):
+        evaluate.score_samples(made[:1], replace(BENCH, tasks=wrong[:1]), Options(tmp_path), "file")
     broken = [replace(s, program="" if i == 0 else "def f(" if i == 1 else s.program) for i, s in enumerate(made)]
     with pytest.raises(UserError, match=r"33% of the samples of nano hold no usable .* \(17% none at all, 17% with"):
         evaluate.score_samples(broken, BENCH, Options(tmp_path, max_unusable=report.UNUSABLE), "file")

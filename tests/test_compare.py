@@ -24,6 +24,7 @@ from plum_hub.nano import policy
 from plum_hub.outcomes import Outcome
 from plum_hub.sandbox import Limits
 
+OUTCOMES = (Outcome.FAILED, Outcome.PASSED)
 STORED = "evalplus_llama3_mistral_dpo_fork"
 BASE, DPO = "meta-llama--Meta-Llama-3-8B", "custom_finetuned_models--llama3_base_dpo"
 INSTRUCT, INSTRUCT_DPO = "meta-llama--Meta-Llama-3-8B-Instruct", "custom_finetuned_models--llama3_instruct_dpo"
@@ -46,6 +47,7 @@ def reported(name: str, model: str, judged: list[Judged], **more: Any) -> Report
         scores={name: ("base",), f"{name}+": ("base", "plus")},
         dataset="",
         version="v1",
+        public=True,
         harness="evalplus",
         limits=Limits(),
         max_new_tokens=768,
@@ -53,8 +55,9 @@ def reported(name: str, model: str, judged: list[Judged], **more: Any) -> Report
         styles=("chat",),
     )
     n = len(judged) // len(ids)
-    record = {"bench": name, "data_version": "v1", "harness": "evalplus"}
+    record: dict[str, Any] = {"bench": name, "data_version": "v1", "harness": "evalplus"}
     record |= {"asked": ASKED | {"revision": "0" * 40, "n": n}} | more
+    record["asked"] = {"model": model.partition("@")[0]} | record["asked"]
     return report.report(bench, model, tasks, judged, Settings(n), record)
 
 
@@ -242,6 +245,12 @@ def test_a_wrong_name_is_one_line(data: Path, runs: Path, tmp_path: Path) -> Non
     broken.write_text('{"scores": []}')
     empty.write_text("")
     odd.write_text('{"task_id": "a", "solution": "b"}\n')
+    latin, listed = tmp_path / "latin.jsonl", tmp_path / "listed.json"
+    latin.write_bytes('{"bench": "caf\u00e9"}\n'.encode("latin-1"))
+    listed.write_text('[{"question_id": "a", "code_list": ["b"]}]')
+    score_first = "a file of samples is scored first: plum eval --samples FILE --bench NAME --per-task scored.jsonl"
+    rows = tmp_path / "rows.jsonl"
+    command.write_per_task([stored(data, "humaneval", BASE), stored(data, "mbpp", BASE)], rows)
     cases: list[tuple[list[str], str | None, str]] = [
         ([base], None, "needs at least two"),
         (
@@ -250,11 +259,15 @@ def test_a_wrong_name_is_one_line(data: Path, runs: Path, tmp_path: Path) -> Non
             "org/other is no report, and .* has no scores of such a model: plum eval org/other",
         ),
         ([base, f"{dpo}@v2"], None, "was not evaluated at v2; it was at 0000"),
-        ([base, dpo], "livecodebench", "was not evaluated on livecodebench"),
+        ([base, dpo], "livecodebench", "was not evaluated on livecodebench; it has humaneval, mbpp$"),
+        ([str(rows), dpo], "humaneval+", r"rows.jsonl was not evaluated on humaneval\+; it has humaneval, mbpp$"),
+        ([base, dpo], "humaneval,mbbp", "was not evaluated on mbbp; it has"),
         ([base, base], None, "is given twice"),
         ([base, str(broken)], None, "is no report of plum eval's"),
+        ([base, str(listed)], None, f"is no report of plum eval's .*; {score_first}"),
+        ([base, str(latin)], None, r"latin.jsonl, line 1 is no row of .* \(UnicodeDecodeError"),
         ([base, str(empty)], None, "is empty"),
-        ([base, str(odd)], None, "line 1 is no row of plum eval --per-task"),
+        ([base, str(odd)], None, f"line 1 is no row of plum eval --per-task .*; {score_first}"),
         ([str(next((runs / "eval").glob(f"{DPO}@*/mbpp"))), str(place)], None, "no benchmark in common: .* has mbpp; "),
     ]
     for given, bench, words in cases:
@@ -279,11 +292,154 @@ def test_the_newest_counts_and_another_way_of_asking_is_an_error(data: Path, run
     with pytest.raises(UserError, match=r"evaluated in several ways(.|\n)*111111/report.json: .*temperature 0.8"):
         compare([base, dpo], "humaneval", runs)
     assert compare([str(place / "a1b2c3"), dpo], "humaneval", runs) == want
+
+
+def test_of_several_revisions_the_newest_run_counts_and_is_noted(data: Path, runs: Path) -> None:
+    base, dpo = (name.replace("--", "/") for name in (BASE, DPO))
+    want = compare([base, dpo], "humaneval", runs)
+    # A later commit's run, with DPO's verdicts.
     other = stored(data, "humaneval", base, asked=ASKED | {"revision": "1" * 40})
-    saved(other, runs / "eval" / f"{BASE}@{'1' * 12}" / "humaneval" / "a")
-    with pytest.raises(UserError, match=r"at several revisions; name one after an @: 0{40}, 1{40}"):
-        compare([base, dpo], "humaneval", runs)
-    assert compare([f"{base}@1111", dpo], "humaneval", runs).pairs[0].overall == want.pairs[0].overall
+    other = replace(other, shares=stored(data, "humaneval", DPO).shares)
+    later = saved(other, runs / "eval" / f"{BASE}@{'1' * 12}" / "humaneval" / "a")
+    os.utime(later, (2e9, 2e9))
+    found = compare([base, dpo], "humaneval", runs)
+    assert found.pairs[0].overall.difference == 0
+    note = f"{base} was evaluated at several revisions; this is its newest run, at "
+    assert [pair.notes for pair in found.pairs] == [[note + "1" * 12]] * 2
+    os.utime(later, (1e9, 1e9))
+    found = compare([base, dpo], "humaneval", runs)
+    assert found.pairs[0].notes == [note + "0" * 12]
+    assert found.pairs[0].overall == want.pairs[0].overall
+    for revision, difference in (("1111", 0), ("0" * 40, want.pairs[0].overall.difference)):
+        pair = compare([f"{base}@{revision}", dpo], "humaneval", runs).pairs[0]
+        assert (pair.overall.difference, pair.notes) == (difference, [])
+    # Both of its benchmarks now, of which one was run at one commit alone.
+    assert [pair.notes for pair in compare([base, dpo], None, runs).pairs] == [[note + "0" * 12]] * 4
+
+
+def test_a_link_from_a_newer_commit_is_the_same_run(data: Path, runs: Path) -> None:
+    base, dpo = (name.replace("--", "/") for name in (BASE, DPO))
+    want = compare([base, dpo], None, runs)
+    (runs / "eval" / f"{BASE}@{'2' * 12}").symlink_to(f"{BASE}@{'0' * 12}")
+    # What is run through the link names the newer commit, and its weights are the same all the same.
+    mbpp = stored(data, "mbpp", f"{base}@v1", asked=ASKED | {"revision": "2" * 40})
+    saved(mbpp, runs / "eval" / f"{BASE}@{'2' * 12}" / "mbpp" / "a1b2c3")
+    for name in (base, f"{base}@v1", f"{base}@{'2' * 40}", f"{base}@{'0' * 40}", f"{base}@22222222"):
+        assert compare([name, dpo], None, runs) == want
+    for commit in "02":
+        assert compare([str(runs / "eval" / f"{BASE}@{commit * 12}"), dpo], None, runs) == want
+    with pytest.raises(UserError, match=r"was not evaluated at 3333; it was at 000000000000$"):
+        compare([f"{base}@3333", dpo], None, runs)
+    # Their settings differ now; with a run counted twice there would be several to choose from.
+    warm = stored(data, "humaneval", f"{base}@v1", asked=ASKED | {"temperature": 0.8, "revision": "0" * 40})
+    saved(warm, runs / "eval" / f"{BASE}@{'0' * 12}" / "humaneval" / "a1b2c3")
+    assert compare([base, dpo], "humaneval", runs).pairs[0].notes == ["not asked alike: temperature 0.8 and 0.0"]
+
+
+def test_one_models_figures_never_stand_under_anothers_name(data: Path, runs: Path, tmp_path: Path) -> None:
+    base, dpo = (name.replace("--", "/") for name in (BASE, DPO))
+    mix = tmp_path / "mix"
+    saved(stored(data, "humaneval", f"{base}@v1"), mix / "a")
+    saved(stored(data, "humaneval", f"{dpo}@v1"), mix / "b")
+    for folder in (mix, runs / "eval"):
+        with pytest.raises(UserError, match=rf"{folder} has scores of several models.*{dpo}@0{{12}}.*{base}@0{{12}}"):
+            compare([str(folder), f"{dpo}@v1"], None, runs)
+    # Runs of one model under two names: the figures stand under the name that the user gave.
+    saved(stored(data, "mbpp", base), runs / "eval" / f"{BASE}@{'0' * 12}" / "mbpp" / "a1b2c3")
+    given = f"hf:{base}"
+    assert {pair.before for pair in compare([given, dpo], None, runs).pairs} == {given}
+    assert {pair.before for pair in compare([given, dpo], "mbpp", runs).pairs} == {base}
+    # An adapter makes another model of the same weights.
+    asked = ASKED | {"model": base, "revision": "0" * 40, "engine_options": {"lora": "org/adapter@v1"}}
+    adapted = replace(
+        stored(data, "humaneval", f"{base}@v1", asked=asked), shares=stored(data, "humaneval", DPO).shares
+    )
+    name = f"vllm:{base}?lora=org/adapter@v1"
+    adapted = replace(adapted, scores=[replace(score, checkpoint=name) for score in adapted.scores])
+    place = runs / "eval" / f"{BASE}@{'0' * 12}" / "humaneval"
+    os.utime(saved(adapted, place / "000000"), (2e9, 2e9))
+    want = compare([f"{base}@v1", dpo], "humaneval", runs)
+    (pair, _) = compare([base, name], "humaneval", runs).pairs
+    assert (pair.before, pair.after) == (f"{base}@v1", name)
+    assert pair.overall == want.pairs[0].overall
+    with pytest.raises(UserError, match="no scores of such a model"):
+        compare([base, f"vllm:{base}?lora=org/other"], "humaneval", runs)
+
+
+def test_engine_and_options_are_no_part_of_a_models_name(data: Path, runs: Path) -> None:
+    base, dpo = (name.replace("--", "/") for name in (BASE, DPO))
+    want = compare([base, dpo], None, runs)
+    for options in ("?continuous_batching=true", "@v1?continuous_batching=true"):
+        assert compare([f"hf:{base}{options}", dpo], None, runs) == want
+    assert compare([f"vllm:{base}?max_model_len=4096&dtype=float32", dpo], None, runs) == want
+    # And where the run itself was called so.
+    label = f"hf:{base}@v2?continuous_batching=true"
+    found = stored(data, "humaneval", base, asked=ASKED | {"revision": "3" * 40})
+    found = replace(found, scores=[replace(score, checkpoint=label) for score in found.scores])
+    saved(found, runs / "eval" / f"{BASE}@{'3' * 12}" / "humaneval" / "a")
+    for name in (label, f"{base}@v2"):
+        assert compare([name, dpo], "humaneval", runs).checkpoints[0] == label
+
+
+def test_another_engine_seed_or_prompt_is_noted(data: Path, tmp_path: Path) -> None:
+    asked = ASKED | {"engine": "TransformersEngine", "seed": 0, "batch_size": 64, "prompts": "1a"}
+    other = asked | {"engine": "VllmEngine", "seed": 1, "batch_size": 8, "prompts": "2b"}
+    other["engine_options"] = {"dtype": "float32"}
+    paths = []
+    for name, how in (("a", asked), ("b", other)):
+        found = stored(data, "humaneval", BASE, asked=how | {"revision": "0" * 40})
+        paths.append(str(saved(found, tmp_path / name)))
+    assert compare(paths).pairs[0].notes == [
+        "not asked alike: engine TransformersEngine and VllmEngine",
+        "not asked alike: engine_options None and {'dtype': 'float32'}",
+        "not asked alike: seed 0 and 1",
+        "not asked alike: batch_size 64 and 8",
+        "not the same prompts",
+    ]
+
+
+def graded(model: str, passing: dict[str, bool], folder: Path) -> str:
+    """A report on tasks whose names begin with their difficulty."""
+    judged = [Judged(i, 0, dict.fromkeys(("base", "plus"), OUTCOMES[passed]), {}, {}) for i, passed in passing.items()]
+    found = reported("x", model, judged)
+    rows = [row | {"difficulty": row["task_id"].partition("/")[0]} for row in found.rows]
+    return str(saved(replace(found, rows=rows), folder / model))
+
+
+def test_no_interval_is_better_than_one_without_width(tmp_path: Path) -> None:
+    tasks = [f"{word}/{i}" for word in ("Hard", "Easy", "Medium") for i in range(2)]
+    never = graded("never", dict.fromkeys(tasks, False), tmp_path)
+    always = graded("always", dict.fromkeys(tasks, True), tmp_path)
+    found = compare([never, always])
+    pair = found.pairs[0]
+    assert (pair.overall.difference, pair.overall.ci95, pair.p) == (100, None, 2 / 64)
+    assert pair.answer == "yes"
+    assert "+100.0 is more than chance: no interval can be estimated, as all tasks differ alike" in pair.words
+    figures = json.loads(json.dumps(found.as_json(), allow_nan=False))["comparisons"][0]
+    assert figures["overall"]["ci95"] is None
+    assert list(pair.by["difficulty"]) == list(figures["by"]["difficulty"]) == ["Easy", "Medium", "Hard"]
+    text = shown(found)
+    assert "unknown" in text
+    assert text.index("Easy") < text.index("Medium") < text.index("Hard")
+    pytest.importorskip("matplotlib")
+    png(found, tmp_path / "alike.png")
+    # Two tasks alone are no proof, whatever they say; where they differ unlike there is an interval.
+    few = [graded(name, dict.fromkeys(tasks[:2], name == "p"), tmp_path) for name in ("o", "p")]
+    assert compare(few).pairs[0].answer == "no"
+    mixed = graded("mixed", {task: task.startswith("Easy") for task in tasks}, tmp_path)
+    pair = compare([never, mixed]).pairs[0]
+    assert pair.overall.ci95
+    assert pair.overall.ci95[0] < pair.overall.difference < pair.overall.ci95[1]
+    assert [figures.ci95 for figures in pair.by["difficulty"].values()] == [None] * 3
+
+
+def test_a_per_task_file_may_have_any_name(data: Path, runs: Path, tmp_path: Path) -> None:
+    want = compare([name.replace("--", "/") for name in (BASE, DPO)], "humaneval", runs)
+    for suffix in (".txt", ".json", ""):
+        path = tmp_path / f"out{suffix}"
+        command.write_per_task([stored(data, "humaneval", BASE)], path)
+        found = compare([str(path), DPO.replace("--", "/")], "humaneval", runs)
+        assert [pair.overall for pair in found.pairs] == [pair.overall for pair in want.pairs]
 
 
 def test_models_are_found_where_plum_eval_leaves_them(tmp_path: Path) -> None:
@@ -310,7 +466,9 @@ def test_a_picture(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert four.shape[0] > 1.5 * one.shape[0] > 100
     assert four[..., :3].min() < 0.2 < 0.99 < four[..., :3].mean() + 0.2  # black on white
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match="pip install matplotlib"):
+    with pytest.raises(UserError, match=r"four.jpg: the picture is a PNG; give it a name in .png"):
+        png(found, tmp_path / "four.jpg")
+    with pytest.raises(UserError, match=r'pip install "plum-hub\[plot\]"'):
         png(found, tmp_path / "never.png")
 
 

@@ -7,12 +7,12 @@
     found = compare(["org/model@v1", "org/model-kto@v1"], bench="humaneval", runs=Path("runs"))
     found.as_json(), rich.print(table(found)), png(found, Path("difference.png"))
 
-Each of A, B, ... is a `report.json`, a folder with one or several, a file of `plum eval --per-task`, or a model's name
-as `plum eval` was given it, looked up in RUNS/eval. The first is what the others are held against. For every score that
-both have: both figures on the tasks that both have, their difference with a 95 % bootstrap interval over tasks, the
-exact sign test (McNemar's, where each task has one sample), the tasks gained and lost, and the same figures by
-difficulty and whatever else the benchmark says of its tasks. With more than two, p values are Holm's over the
-comparisons of one score.
+Each of A, B, ... is a `report.json`, a folder with one or several of one model, a file of `plum eval --per-task`, or a
+model's name as `plum eval` was given it, looked up in RUNS/eval; of several runs the newest counts. The first is what
+the others are held against. For every score that both have: both figures on the tasks that both have, their difference
+with a 95 % bootstrap interval over tasks (none where all tasks differ alike), the exact sign test (McNemar's, where
+each task has one sample), the tasks gained and lost, and the same figures by difficulty and whatever else the benchmark
+says of its tasks. With more than two, p values are Holm's over the comparisons of one score.
 
 Not covered: intervals corrected for their number; the chance of another run's samples where there is one a task.
 """
@@ -26,22 +26,26 @@ from pathlib import Path
 from typing import Any
 
 from plum_hub.errors import UserError
-from plum_hub.evaluate.compare_inputs import SETTINGS, Found, choose, find
+from plum_hub.evaluate.compare_inputs import SETTINGS, Found, choose, find, newest
 from plum_hub.evaluate.statistics import holm, paired_difference, sign_test, tasks_to_detect
 
 LEVEL = 0.05
 MOST_GROUPS = 36  # values of a trait beyond which it is no way to group tasks
+ORDER = ("easy", "medium", "hard")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Two checkpoints on the same `n` tasks: percent, and the difference in points with its 95 % interval."""
+    """Two checkpoints on the same `n` tasks: percent, and the difference in points with its 95 % interval.
+
+    There is no interval where all tasks differ alike: resampling them says nothing about others.
+    """
 
     n: int
     before: float
     after: float
     difference: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,13 @@ class Pair:
 
     @property
     def answer(self) -> str:
-        """`yes` if interval and p value (the corrected one, where there is one) agree, `no`, or `unclear`."""
-        low, high = self.overall.ci95
-        aside, unlikely = not low <= 0 <= high, (self.p if self.p_holm is None else self.p_holm) < LEVEL
+        """`yes` if interval and p value (the corrected one, where there is one) agree, `no`, or `unclear`.
+
+        Without an interval the p value alone decides.
+        """
+        unlikely = (self.p if self.p_holm is None else self.p_holm) < LEVEL
+        interval = self.overall.ci95
+        aside = not interval[0] <= 0 <= interval[1] if interval else unlikely
         same_way = (len(self.gained) > len(self.lost)) == (self.overall.difference > 0)
         if aside and unlikely and same_way:
             return "yes"
@@ -77,7 +85,9 @@ class Pair:
         found = self.overall
         if not (self.gained or self.lost):
             return f"No difference: all {found.n} tasks come out the same."
-        shown = f"95 % interval {found.ci95[0]:+.1f} to {found.ci95[1]:+.1f}, {self.test} p {small(self.p)}"
+        alike = "no interval can be estimated, as all tasks differ alike"
+        shown = f"95 % interval {found.ci95[0]:+.1f} to {found.ci95[1]:+.1f}" if found.ci95 else alike
+        shown += f", {self.test} p {small(self.p)}"
         if self.p_holm is not None:
             shown += f" ({small(self.p_holm)} after Holm)"
         verdict = {
@@ -115,21 +125,12 @@ def compare(given: Sequence[str], bench: str | None = None, runs: Path = Path("r
         runs: where `plum eval` keeps its runs.
 
     Raises:
-        UserError: nothing was found, nothing in common, or several evaluations that could be meant.
+        UserError: nothing was found, nothing in common, or several models or evaluations that could be meant.
     """
     if len(given) < 2:
         raise UserError("plum compare needs at least two: plum compare A B")
-    wanted = {name.strip() for name in bench.split(",")} if bench else None
-    sides = []
-    for what in given:
-        by_bench: dict[str, list[Found]] = {}
-        for found in find(what, runs):
-            if wanted is None or {found.bench, found.bench.partition(":")[0]} & wanted:
-                by_bench.setdefault(found.bench, []).append(found)
-        if not by_bench:
-            raise UserError(f"{what} was not evaluated on {bench}; see plum eval {what} --bench {bench}")
-        sides.append(by_bench)
-    labels = [next(iter(by_bench.values()))[0].label for by_bench in sides]
+    sides = [_by_bench(what, bench, runs) for what in given]
+    labels = [_label(what, by_bench) for what, by_bench in zip(given, sides, strict=True)]
     if len(set(labels)) < len(labels):  # two evaluations of one checkpoint
         labels = list(given)
     if len(set(labels)) < len(labels):
@@ -147,6 +148,28 @@ def compare(given: Sequence[str], bench: str | None = None, runs: Path = Path("r
                 raise UserError(f"{name}: {labels[0]} and {label} have no score in common: {have}")
             pairs += new
     return Comparison(labels, _corrected(pairs) if len(given) > 2 else pairs)
+
+
+def _by_bench(what: str, bench: str | None, runs: Path) -> dict[str, list[Found]]:
+    """The evaluations that are meant, by benchmark: all, or those of `bench`."""
+    have: dict[str, list[Found]] = {}
+    for found in find(what, runs):
+        have.setdefault(found.bench, []).append(found)
+    if bench is None:
+        return have
+    kept: dict[str, list[Found]] = {}
+    for wanted in filter(None, map(str.strip, bench.split(","))):
+        names = [name for name in have if wanted in (name, name.partition(":")[0])]
+        if not names:
+            raise UserError(f"{what} was not evaluated on {wanted}; it has {', '.join(have)}")
+        kept |= {name: have[name] for name in names}
+    return kept
+
+
+def _label(what: str, by_bench: dict[str, list[Found]]) -> str:
+    """What the runs that count are called, or as the user calls them where that differs."""
+    labels = {newest(found).label for found in by_bench.values()}
+    return labels.pop() if len(labels) == 1 else what
 
 
 def _corrected(pairs: list[Pair]) -> list[Pair]:
@@ -185,7 +208,7 @@ def _pairs(before_label: str, after_label: str, before: Found, after: Found) -> 
             gained=[task for task in common if new[task] > old[task]],
             lost=[task for task in common if new[task] < old[task]],
             by={
-                trait: {value: _figures(tasks, old, new) for value, tasks in sorted(values.items())}
+                trait: {value: _figures(tasks, old, new) for value, tasks in sorted(values.items(), key=_order)}
                 for trait, values in _groups(before, common).items()
                 if 1 < len(values) <= MOST_GROUPS
             },
@@ -203,14 +226,22 @@ def _groups(found: Found, tasks: list[str]) -> dict[str, dict[str, list[str]]]:
     return groups
 
 
+def _order(item: tuple[str, object]) -> tuple[int, str]:
+    """Difficulties from easy to hard, all else by the alphabet."""
+    word = item[0].lower()
+    return (ORDER.index(word) if word in ORDER else len(ORDER)), item[0]
+
+
 def _figures(tasks: list[str], old: dict[str, float], new: dict[str, float]) -> Figures:
     before, after = [old[task] for task in tasks], [new[task] for task in tasks]
     difference, interval = paired_difference(before, after)
     means = [round(100 * sum(shares) / len(shares), 2) for shares in (before, after)]
-    return Figures(len(tasks), means[0], means[1], difference, interval)
+    alike = len({round(b - a, 9) for a, b in zip(before, after, strict=True)}) == 1
+    return Figures(len(tasks), means[0], means[1], difference, None if alike else interval)
 
 
 def _notes(before: Found, after: Found) -> Iterator[str]:
+    yield from (found.note for found in (before, after) if found.note)
     for name, words in (("data_version", "data"), ("harness", "harness")):
         versions = [found.record.get(name) for found in (before, after)]
         if None not in versions and versions[0] != versions[1]:
@@ -220,6 +251,9 @@ def _notes(before: Found, after: Found) -> Iterator[str]:
             values = [found.settings.get(name) for found in (before, after)]
             if values[0] != values[1]:
                 yield f"not asked alike: {name} {values[0]} and {values[1]}"
+        prompts = [found.record["asked"].get("prompts") for found in (before, after)]  # digests
+        if None not in prompts and prompts[0] != prompts[1]:
+            yield "not the same prompts"
 
 
 def small(p: float) -> str:

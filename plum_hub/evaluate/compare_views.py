@@ -42,21 +42,26 @@ def table(found: Comparison) -> Group:
 
 
 def _cells(figures: Figures) -> list[str]:
-    low, high = figures.ci95
     percents = [f"{value:.1f}" for value in (figures.before, figures.after)]
-    return [str(figures.n), *percents, f"{figures.difference:+.1f}", f"{low:+.1f} to {high:+.1f}"]
+    return [str(figures.n), *percents, f"{figures.difference:+.1f}", _interval(figures)]
+
+
+def _interval(figures: Figures) -> str:
+    return f"{figures.ci95[0]:+.1f} to {figures.ci95[1]:+.1f}" if figures.ci95 else "unknown"
 
 
 def png(found: Comparison, path: Path) -> None:
     """Draw the differences with their intervals, a line each, those of groups of tasks below the whole.
 
     Raises:
-        UserError: matplotlib is not installed.
+        UserError: matplotlib is not installed, or the file's name is another format's.
     """
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--png {path}: the picture is a PNG; give it a name in .png")
     try:
         agg, figures_of = (importlib.import_module(f"matplotlib.{name}") for name in ("backends.backend_agg", "figure"))
     except ImportError:
-        raise UserError("--png needs matplotlib: pip install matplotlib") from None
+        raise UserError('--png needs matplotlib: pip install "plum-hub[plot]"') from None
 
     first, *others = found.checkpoints
     lines: list[tuple[str, Figures, str]] = []  # label, figures, p value
@@ -74,12 +79,12 @@ def png(found: Comparison, path: Path) -> None:
     axes = figure.add_subplot()
     axes.axvline(0, color="black", linewidth=1)
     for at, (_, figures, p) in zip(places, lines, strict=True):
-        low, high = figures.ci95
         whole = at - 1 in headings
         color = "#1f4e79" if whole else "#8aa9c6"
-        axes.plot([low, high], [at, at], color=color, linewidth=3 if whole else 2, solid_capstyle="butt")
+        if figures.ci95:
+            axes.plot(figures.ci95, [at, at], color=color, linewidth=3 if whole else 2, solid_capstyle="butt")
         axes.plot(figures.difference, at, "o", color=color, markersize=7 if whole else 5)
-        said = f"{figures.difference:+.1f} ({low:+.1f} to {high:+.1f}), {figures.n} tasks" + (f", {p}" if p else "")
+        said = f"{figures.difference:+.1f} ({_interval(figures)}), {figures.n} tasks" + (f", {p}" if p else "")
         axes.annotate(said, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     for at, words in headings.items():
         box = {"facecolor": "white", "edgecolor": "none", "pad": 2}  # the line at 0 does not cross the words

@@ -6,14 +6,14 @@
     plum eval org/model --bench livecodebench:release_v5:2024-08-01..            # of a release, from this day on
 
 Data: `livecodebench/code_generation_lite` on the Hub, its JSON lines and not its loading script, which `datasets` 4
-does not run: `test.jsonl`, `test2.jsonl` ... `test6.jsonl`, several GB together; or the same files in `--data DIR` or its
-folder `livecodebench`. A release takes only its own files. The tests of a problem are decoded when a program is judged
-by them and not kept.
+does not run: `test.jsonl`, `test2.jsonl` ... `test6.jsonl`, several GB together; or the same files in `--data DIR` or
+its folder `livecodebench`. A release takes only its own files. The tests of a problem are decoded when a program is
+judged by them and not kept.
 
 Prompts, extraction of the program and grading follow LiveCodeBench's own runner (`HARNESS`), to the letter where it has
 oddities: see `programs.py`. What differs:
 
-- `sys.stdin` is that of the runner by which the published verdicts were given, which later versions broke (`programs.py`);
+- `sys.stdin` is that of the runner by which the published verdicts were given, before later versions broke it;
 - 6 seconds a test, as there, but of processor time and not by the clock, so that a busy machine changes no verdict;
 - memory of a program is bounded (4 GiB), and so is what it prints (64 MiB);
 - each run of a script has a process of its own. There all runs share one, and what a program leaves behind in a module

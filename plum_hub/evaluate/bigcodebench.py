@@ -39,7 +39,7 @@ from plum_hub.sandbox import Limits, Sandbox, Unittest
 SPLIT = "v0.1.4"  # the data's newest version: each is a split
 FLOOR = 20.0  # seconds of processor time at least: another solution may import a library that takes ten
 LIMITS = Limits(
-    seconds=120.0, total_seconds=400.0, memory_mb=8192, output_bytes=64 << 20, scratch_mb=512, processes=512
+    seconds=120.0, total_seconds=1200.0, memory_mb=8192, output_bytes=64 << 20, scratch_mb=512, processes=512
 )
 MAX_NEW_TOKENS = 1280
 

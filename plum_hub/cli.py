@@ -6,6 +6,7 @@ one line that begins with `error:` and exit code 1; whatever else goes wrong kee
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -174,6 +175,8 @@ def evaluate(
         raise UserError("--samples are scored as they are: leave -n, --temperature, --limit and the like out")
     if push and (samples or Path(str(model)).is_dir()):
         raise UserError("--push needs a model on the Hub (org/model), not a folder or a file of samples")
+    if per_task and not per_task.parent.is_dir():
+        raise UserError(f"--per-task {per_task}: there is no folder {per_task.parent}")
     _allow(unsafe)
     with _hub(hub, runs):
         from plum_hub.evaluate import command, report
@@ -194,14 +197,16 @@ def evaluate(
                 assert model
                 how = command.style(style)
                 settings = Settings(n, temperature, top_p, max_new_tokens, seed, how, limit, batch_size)
+                if push:
+                    command.ready_to_push(model, engine, limit)
                 made, failed = command.of_model(model, engine, names, settings, options)
         except KeyboardInterrupt:
             print("stopped; the same command goes on with what is not done yet", file=sys.stderr)
             raise typer.Exit(130) from None
-        if per_task:
-            command.write_per_task(made, per_task)
         if not as_json and made:
             print("\n".join(report.words(one) for one in made), flush=True)
+        if per_task:
+            command.write_per_task(made, per_task)
         theirs, wrong = command.officials(made, options) if official else ([], [])
         result = {
             "scores": [score.as_json() for one in made for score in one.scores],
@@ -376,6 +381,12 @@ def main() -> None:
         sys.exit(1)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}; what is done is kept, the same command goes on", file=sys.stderr)
         sys.exit(1)
     except RuntimeError as error:
         from plum_hub.sandbox import SandboxError  # here, so that `plum --help` does not pay for it

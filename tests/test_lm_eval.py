@@ -1,5 +1,6 @@
 """Tasks of lm-evaluation-harness: the real harness, a tiny model and made rows under the tasks' public names."""
 
+import dataclasses
 import importlib.util
 import uuid
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import HUB
-from datasets import Dataset
+from datasets import Dataset, load_dataset
 from huggingface_hub import HfApi, ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,6 +17,7 @@ from plum_hub import evaluate
 from plum_hub.errors import UserError
 from plum_hub.evaluate import command, lm_eval, report, samples
 from plum_hub.evaluate.ask import DeadlineError
+from plum_hub.evaluate.push import push
 from plum_hub.evaluate.tasks import Options, Settings
 from plum_hub.generate.names import pin
 from plum_hub.hub.publish import publish
@@ -112,6 +114,60 @@ def test_figures_are_those_of_what_the_model_says(model: str, folder: Path, gsm8
         lm_eval.of_model(gone, ["lm-eval:gsm8k"], Settings(limit=2), Options(tmp_path / "runs", deadline=1e-9), model)
     (part,), _ = lm_eval.of_model(gone, ["lm-eval:gsm8k"], Settings(limit=3, max_new_tokens=NEW), options, model)
     assert (part.scores[0].n, part.record["partial"]) == (3, "3 of its 4 documents")
+
+
+def test_scores_go_to_the_card_and_outcomes_alone_to_the_dataset(folder: Path, gsm8k: str, tmp_path: Path) -> None:
+    model = publish(folder, f"plum/lm-{uuid.uuid4().hex[:8]}", "v1", "model", False, "tiny").repo
+    # The first document's share is 1, the others' are not: a row without what the first has.
+    wrong = ["no " * 250, "Seven.", "Eight."]
+    asked = [{"choices": ["Yes.", text], "labels": [1, 0]} for text in wrong]
+    questions = [{"question": f"Is {i} one?", "mc1_targets": one, "mc2_targets": one} for i, one in enumerate(asked)]
+    put("truthfulqa/truthful_qa", "multiple_choice", {"validation": questions}, tmp_path / "truthful")
+    names, settings = ["lm-eval:gsm8k", "lm-eval:truthfulqa_mc2"], Settings(max_new_tokens=NEW)
+    options = Options(tmp_path / "runs" / "eval")
+    made, failed = command.of_model(model, "hf", names, settings, options)
+    assert not failed
+    (score,) = made[1].scores
+    assert [bool(row["passed"]) for row in made[1].rows] == [True, False, False]
+    push(model, made)
+
+    data = HfApi().model_info(model).card_data
+    assert data
+    entries = {one.metric_name: one for one in data.eval_results or []}
+    one = entries["lm-eval:gsm8k exact_match,strict-match"]
+    assert (one.task_name, one.dataset_type, one.dataset_config) == ("Text generation", "openai/gsm8k", "main")
+    said = {key: (one.metric_args or {}).get(key) for key in ("engine", "temperature", "top_p", "seed", "few_shot")}
+    assert said == {"engine": "transformers", "temperature": 0.0, "top_p": None, "seed": None, "few_shot": 5}
+    one = entries[score.key]
+    assert (one.metric_value, one.dataset_config) == (score.value, "multiple_choice")
+    assert "temperature" not in (one.metric_args or {})  # likelihoods
+
+    evidence = f"{model}-evals"
+    for name, found in zip(["gsm8k", "truthfulqa-mc2"], made, strict=True):
+        rows = load_dataset(evidence, f"lm-eval-{name}", split="samples")
+        assert not {"prompt", "text", "program"} & set(rows.column_names)
+        for key, shares in found.shares.items():
+            assert [row["shares"][key] for row in rows] == [shares[row["task_id"]] for row in rows]
+    assert [row["passed"]["acc"] for row in rows] == [True, None, None]
+    files = Path(HfApi().snapshot_download(evidence, repo_type="dataset"))
+    card = (files / "README.md").read_text()
+    assert "first prompt" not in card
+    assert "holds the prompts" not in card
+    assert "None" not in card
+    assert "| examples in the prompt | truthfulqa_mc2 0 |" in card
+    told = [path.read_text() for path in files.rglob("*") if path.suffix in (".md", ".json")]
+    assert not [text for text in told if "How many are 2 and 3?" in text or "Is 0 one?" in text]
+
+    # The push made a commit, and what was measured is found under it: nothing is asked again.
+    late = Options(options.folder, deadline=1e-9)
+    again, _ = lm_eval.of_model(pin(f"hf:{model}"), names, settings, late, model)
+    assert [found.scores for found in again] == [found.scores for found in made]
+    assert push(model, again).url is None
+    # Not one document counts 0 or 1.
+    bare = [dataclasses.replace(made[1], rows=[{**row, "passed": {}} for row in made[1].rows])]
+    assert push(model, [dataclasses.replace(bare[0], scores=[dataclasses.replace(score, value=1.0)])], True).url
+    rows = load_dataset(evidence, "lm-eval-truthfulqa-mc2", split="samples", download_mode="force_redownload")
+    assert "passed" not in rows.column_names
 
 
 def read_prompts(found: report.Report) -> dict[str, Any]:

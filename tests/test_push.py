@@ -1,7 +1,10 @@
 """Scores onto cards, with the real clients against the real local Hub: what is written is what others read."""
 
+import base64
 import json
 import shutil
+import threading
+import urllib.request
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +13,22 @@ from typing import Any
 import pytest
 from conftest import HUB
 from datasets import get_dataset_config_names, load_dataset
-from huggingface_hub import CommitOperationAdd, EvalResult, HfApi, ModelCard, metadata_update
+from huggingface_hub import CommitOperationAdd, DatasetCard, EvalResult, HfApi, ModelCard, constants, metadata_update
 from huggingface_hub.repocard_data import eval_results_to_model_index
 from speaker import teach
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from plum_hub import evaluate
 from plum_hub.errors import UserError
-from plum_hub.evaluate.push import push
+from plum_hub.evaluate import ask
+from plum_hub.evaluate import push as pushing
+from plum_hub.evaluate.push import push, ready
 from plum_hub.evaluate.report import Report
 from plum_hub.evaluate.tasks import Bench, Options, Settings
 from plum_hub.generate import load
+from plum_hub.hub import readme
 from plum_hub.hub.publish import publish
+from plum_hub.hub.scores import merge, result
 from plum_hub.hub.tokens import add_token
 from plum_hub.nano import policy
 
@@ -178,9 +185,10 @@ def test_parts_files_and_other_weights_are_refused(model: str, reports: dict[str
     with pytest.raises(UserError, match="LoRA adapter"):
         push(f"vllm:{model}?lora=plum/adapter", [greedy])
     HfApi().upload_file(path_or_fileobj=b"other", path_in_repo="model.safetensors", repo_id=model)
-    with pytest.raises(UserError, match="whose weights are not those of v1"):
+    with pytest.raises(UserError, match=r"whose model.safetensors is not that of v1"):
         push(f"{model}@v1", [greedy])
-    HfApi().upload_file(path_or_fileobj=b"---\n[\n---\n", path_in_repo="other.md", repo_id=model)
+    with pytest.raises(UserError, match=r"nano's data are not the public release \(.+\)"):
+        push(model, [replace(greedy, record=greedy.record | {"public": False})])
     assert not HfApi().repo_exists(f"{model}-evals", repo_type="dataset"), "nothing was published"
 
 
@@ -197,6 +205,10 @@ def test_registered_benchmarks_get_a_file_each(model: str, reports: dict[str, Re
     assert entry.source_url == f"{HUB.endpoint}/datasets/{model}-evals/tree/{done.evidence[0].tag}"
     assert "temperature 0" in str(entry.notes)
     assert "harness plum-hub" in str(entry.notes)
+    rates, asked = greedy.record["rates"], greedy.record["asked"]
+    assert str(entry.notes).startswith("pass@1 in percent, 60 tasks; ")
+    assert f"at most {asked['max_new_tokens']} tokens" in str(entry.notes)
+    assert f"{rates['unusable']:.1%} of them without a usable program" in str(entry.notes)
     assert len(api.list_repo_commits(model)) == 3, "weights, and one commit for card and file"
 
 
@@ -229,11 +241,180 @@ def test_a_model_of_somebody_else_gets_a_pull_request(
     assert push(model, [reports["greedy"]]).url is None, "merged: there is nothing to add"
 
 
-def test_a_damaged_card_is_told(model: str, reports: dict[str, Report]) -> None:
-    damaged = b"---\nmodel-index:\n- name: a\n  results: none\n---\n"
-    HfApi().create_commit(model, [CommitOperationAdd("README.md", damaged)], commit_message="damaged")
+def test_a_second_pull_request_that_contradicts_the_first_is_refused(
+    model: str, reports: dict[str, Report], guest: HfApi
+) -> None:
+    push(model, [reports["greedy"]])
+    changed = other(reports["greedy"], 99.0)
+    value, url = reports["greedy"].scores[0].value, f"{HUB.endpoint}/{model}/discussions/1"
+    with pytest.raises(UserError, match=rf"in your pull request {url} has .* is {value} there .* and 99.0 now"):
+        push(model, [changed])
+    assert len(list(guest.get_repo_discussions(model))) == 1
+    assert push(model, [changed], overwrite=True).pull_request
+    again = push(model, [changed])
+    assert f"is open: {HUB.endpoint}/{model}/discussions/2" in str(again)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"---\nmodel-index:\n- name: a\n  results: none\n---\n",
+        b"---\n[\n---\n",
+        b"---\n- a\n---\n",
+        b"---\nlicense: mit\n---\n\n# caf\xe9\n",
+    ],
+)
+def test_a_damaged_card_is_told(model: str, reports: dict[str, Report], damaged: bytes) -> None:
+    put_card(model, damaged)
     with pytest.raises(UserError, match=r"metadata of .* cannot be read"):
         push(model, [reports["greedy"]])
+    with pytest.raises(UserError, match=r"metadata of .* cannot be read"):
+        ready(model, None)
+
+
+def put_card(model: str, content: bytes) -> None:
+    """Without the client's own check of it."""
+    url = f"{HUB.endpoint}/api/models/{model}/commit/main"
+    file = {"path": "README.md", "content": base64.b64encode(content).decode(), "encoding": "base64"}
+    lines = [{"key": "header", "value": {"summary": "card"}}, {"key": "file", "value": file}]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    request = urllib.request.Request(url, body, {"Authorization": f"Bearer {HUB.token}"}, method="POST")
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+
+
+OURS = "model-index:\n- name: Mine\n  results: []\n"
+CARDS = [  # before and after the place of `model-index`, and what the card has there
+    ("---\n# a comment\nlanguage: [no]\nversion: 1.10\n", "---\n\n# Mine\n\nWords: \u00e9.\n", ""),
+    ("\ufeff---\nlicense: mit\n", "# of what follows\n\ntags:\n  - b\n  - a\n---\nText\n\n---\n", OURS),
+    ("---\na: 1\na: .nan\n", "\n# end\n---\n", OURS + "\n# of ours\n- name: Other\n  results: []\n"),
+    ("---\nx: |\n  model-index:\n", "---\n", "model-index:\n  - name: Mine\n    results: []\n"),
+    ("---\n\n", "---\nNo metadata", ""),
+    ("---\n", "---\n\n# Empty metadata\n", ""),
+    ("", "# No metadata\n\nat all\n", ""),
+]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize(("before", "after", "there"), CARDS)
+def test_the_rest_of_a_card_stays_byte_for_byte(before: str, after: str, there: str, ending: str) -> None:
+    first, block, last = (text.replace("\n", ending).encode() for text in (before, there, after))
+    entry: dict[str, Any] = {"task": {"type": "a"}, "dataset": {"type": "b", "name": "\u00e9: #"}}
+    index = [{"name": "Mine", "results": [entry | {"metrics": [{"type": "c", "value": 1.0}]}]}]
+    content = readme.with_index(first + block + last, index, "org/model")
+    assert content.startswith(first)
+    assert content.endswith(last)
+    added = content.removeprefix(first).removesuffix(last)
+    assert added.removeprefix(b"" if first else b"---" + ending.encode()).startswith(b"model-index:")
+    assert added.count(b"\n") == added.count(ending.encode())
+    assert readme.index(content, "org/model") == index
+    assert readme.with_index(content, index, "org/model") == content
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "---\n{license: mit}\n---\n",
+        "---\n'model-index': []\n---\n",
+        "---\nmodel-index: &a []\nb: *a\n---\n",
+        "---\na: 'b\nmodel-index: c\n  d'\n---\n",
+    ],
+)
+def test_a_card_that_cannot_be_changed_in_one_place_is_left_alone(card: str) -> None:
+    with pytest.raises(UserError, match=r"metadata of org/model's card cannot be read"):
+        readme.with_index(card.encode(), [{"name": "a", "results": []}], "org/model")
+
+
+def test_words_and_metadata_of_others_stay_as_they_are(model: str, reports: dict[str, Report]) -> None:
+    first, last = "\ufeff---\r\nlanguage: [no] # Norwegian\r\n".encode(), b"# end\r\n---\r\n\r\n# Mine\r\n"
+    put_card(model, first + b"model-index: []\r\n" + last)
+    push(model, [reports["greedy"]])
+    content = Path(HfApi().hf_hub_download(model, "README.md")).read_bytes()
+    assert (content[: len(first)], content[-len(last) :]) == (first, last)
+    assert ("nano pass@1", reports["greedy"].scores[0].value) in results(model)
+    assert push(model, [reports["greedy"]]).url is None
+
+
+def test_what_stands_in_the_way_is_known_before(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready(f"hf:{model}@v1", None)
+    with pytest.raises(UserError, match="leave --limit out"):
+        ready(model, 10)
+    with pytest.raises(UserError, match="LoRA adapter"):
+        ready(f"vllm:{model}?lora=plum/adapter", None)
+    with pytest.raises(UserError, match="needs a model on the Hub"):
+        ready(str(tmp_path), None)
+    with pytest.raises(UserError, match="does not exist"):
+        ready("plum/none", None)
+    with monkeypatch.context() as changed:
+        changed.setattr(constants, "HF_HUB_OFFLINE", True)
+        with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
+            ready(model, None)
+    with monkeypatch.context() as changed:
+        changed.setenv("HF_TOKEN", add_token(HUB.root, "plum", "read"))
+        with pytest.raises(UserError, match="no right to write"):
+            ready(model, None)
+        changed.delenv("HF_TOKEN")
+        changed.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+        with pytest.raises(UserError, match="wants a token"):
+            ready(model, None)
+    HfApi().upload_file(path_or_fileobj=b"{{ messages }}", path_in_repo="chat_template.jinja", repo_id=model)
+    with pytest.raises(UserError, match=r"main, whose chat_template.jinja is not that of v1"):
+        ready(f"{model}@v1", None)
+    assert not HfApi().repo_exists(f"{model}-evals", repo_type="dataset"), "nothing was published"
+
+
+@pytest.mark.parametrize("card", ["---\ntags: [mine]\n---\n", "# No metadata\n", None])
+def test_a_dataset_that_is_not_ours_is_not_overwritten(
+    model: str, reports: dict[str, Report], card: str | None
+) -> None:
+    api, name = HfApi(), f"{model}-evals"
+    api.create_repo(name, repo_type="dataset")
+    ready(model, None)  # an empty one is ours
+    path, content = ("README.md", card) if card else ("rows.jsonl", "{}")
+    upload = CommitOperationAdd(path, content.encode())
+    sha = api.create_commit(name, [upload], commit_message="theirs", repo_type="dataset").oid
+    with pytest.raises(UserError, match=f"a dataset {name} already, whose card lacks the tag `plum`"):
+        ready(model, None)
+    with pytest.raises(UserError, match="lacks the tag"):
+        push(model, [reports["greedy"]])
+    assert api.dataset_info(name).sha == sha
+
+
+def test_of_a_server_the_weights_are_not_known(model: str, reports: dict[str, Report]) -> None:
+    asked = reports["greedy"].record["asked"] | {"engine": "OpenAIEngine", "revision": "http://127.0.0.1:9/v1"}
+    greedy = replace(reports["greedy"], record=reports["greedy"].record | {"asked": asked})
+    push(f"openai:{model}@http://127.0.0.1:9/v1", [greedy])
+    arguments = results(model)["nano pass@1", greedy.scores[0].value].metric_args
+    assert arguments
+    assert arguments["engine"] == "openai"
+    assert "weights" not in arguments
+    assert "| weights | a server's, not known |" in DatasetCard.load(f"{model}-evals").content
+
+
+def test_the_run_is_found_under_the_commit_that_the_push_made(model: str, reports: dict[str, Report]) -> None:
+    place = Path(reports["greedy"].record["folder"])
+    push(model, [reports["greedy"]])
+    sha = str(HfApi().model_info(model).sha)
+    link = place.parents[2] / ask.slug(model, sha)
+    assert not link.readlink().is_absolute()
+    assert (link / place.parent.name / place.name / "samples.jsonl").samefile(place / "samples.jsonl")
+    link.unlink()
+    link.mkdir()
+    push(model, [reports["greedy"]])
+    assert not link.is_symlink(), "what is there stays"
+
+
+def test_a_hub_that_shows_scores_late_is_asked_again(
+    model: str, reports: dict[str, Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, (index, _) = HfApi(), merge([], [result(reports["greedy"].scores[0], reports["greedy"].record)], model)
+    monkeypatch.setattr(pushing, "PATIENCE", 1)
+    assert pushing._read_back(api, model, "main", index, {}) == ["nano pass@1"]
+    monkeypatch.setattr(pushing, "PATIENCE", 60)
+    late = threading.Timer(1.5, put_card, (model, readme.with_index(b"", index, model)))
+    late.start()
+    assert pushing._read_back(api, model, "main", index, {}) == []
+    assert late.finished.is_set()
 
 
 def test_a_private_model_has_private_samples(model: str, reports: dict[str, Report]) -> None:

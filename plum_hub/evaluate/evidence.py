@@ -2,9 +2,9 @@
 
     rows = load_dataset("org/model-evals", "humaneval", revision="humaneval-1a2b3c4d", split="samples")
 
-Each push of other results is a commit and a tag of its own; the same results again are neither. `main` has the newest
-of each config. Tests are never part of it, nor are messages of failing tests, which may quote them: of an error, only
-its type is told. Prompts are public in all benchmarks but some of lm-eval's, whose are left out.
+Each push of other results is a commit and a tag of its own; the same results again are neither. Tests are never part
+of it, nor are messages of failing tests, which may quote them: of an error, only its type is told. Prompts are public
+in all benchmarks but some of lm-eval's: those have neither prompts nor texts here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import hashlib
 import json
 import re
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from plum_hub.errors import UserError
 from plum_hub.evaluate.report import Report
@@ -24,8 +25,10 @@ from plum_hub.hub.scores import engine
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from huggingface_hub import DatasetCardData
 
 SPLIT = "samples"
+TAG = "plum"  # by which a dataset is known to be ours
 PROMPTS = "prompts.json"  # in a run's folder: task id -> messages
 ASKED = ("engine", "style", "prompts", "n", "temperature", "top_p", "max_new_tokens", "seed", "batch_size")
 
@@ -34,20 +37,47 @@ def config(found: Report) -> str:
     """The name of a report's config: the benchmark's, with the settings where they are not greedy."""
     asked = found.record["asked"]
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", found.record["bench"])
-    return name if asked["temperature"] == 0 else f"{name}-t{asked['temperature']:g}-n{asked['n']}"
+    return f"{name}-t{asked['temperature']:g}-n{asked['n']}" if asked["temperature"] else name
 
 
-def publish_evidence(found: Report, model: str, weights: str, repo: str, private: bool) -> Published:
+def card_data(repo: str) -> DatasetCardData:
+    """What the card of a dataset for evaluations says so far; nothing where there is no such dataset.
+
+    Raises:
+        UserError: there is one, and it is none of ours.
+    """
+    from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        files = HfApi().list_repo_files(repo, repo_type="dataset")
+        data = DatasetCard.load(repo).data
+    except RepositoryNotFoundError:
+        return DatasetCardData()
+    except EntryNotFoundError:
+        if set(files) <= {".gitattributes"}:  # made, and then something came between
+            return DatasetCardData()
+        data = None
+    except (ValueError, yaml.YAMLError):
+        data = None
+    if data is None or TAG not in (data.get("tags") or []):
+        raise UserError(
+            f"--push: there is a dataset {repo} already, whose card lacks the tag `{TAG}`: it is not overwritten; "
+            "rename it, or add the tag if it is for evaluations"
+        )
+    return data
+
+
+def publish_evidence(found: Report, model: str, weights: str | None, repo: str, private: bool) -> Published:
     """Publish one report's samples as a config of the dataset `repo`.
 
     Args:
-        model: the repository of the model; weights: a digest of its weights.
+        model: the repository of the model; weights: a digest of its weights, if it is known what they were.
 
     Raises:
-        UserError: no right to write, or no answer from the Hub; the run's files are gone.
+        UserError: no right to write, or no answer from the Hub; the run's files are gone; see `card_data`.
     """
-    from huggingface_hub import DatasetCard, DatasetCardData, HfApi
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub import DatasetCard, HfApi
 
     from plum_hub.hub.cards import size_category, template
 
@@ -58,11 +88,7 @@ def publish_evidence(found: Report, model: str, weights: str, repo: str, private
     tag = f"{name}-{hashlib.sha256((text + json.dumps(made[:])).encode()).hexdigest()[:8]}"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        data = DatasetCardData()
-        if HfApi().repo_exists(repo, repo_type="dataset"):
-            with suppress(EntryNotFoundError):
-                data = DatasetCard.load(repo).data
-        data = write_datasets({name: made}, "", folder, {name: SPLIT}, data)
+        data = write_datasets({name: made}, "", folder, {name: SPLIT}, card_data(repo))
         (folder / name / "record.json").write_text(text)
         # The card tells of all configs there are, and so it differs from what it was when the tag was made.
         if not (HfApi().repo_exists(repo, repo_type="dataset") and tag in tags(repo, "dataset")):
@@ -70,7 +96,7 @@ def publish_evidence(found: Report, model: str, weights: str, repo: str, private
             data.pretty_name = f"Evaluations of {model}"
             data.language, data.task_categories = ["en", "code"], ["text-generation"]
             data.size_categories = [size_category(len(made))]
-            data.tags = ["code", "plum", "evaluation"]
+            data.tags = ["code", TAG, "evaluation"]
             details = {"model": model, "repo": repo, "tag": tag, "split": SPLIT, "columns": made.column_names}
             card = DatasetCard.from_template(
                 data,
@@ -79,7 +105,8 @@ def publish_evidence(found: Report, model: str, weights: str, repo: str, private
                 config=name,
                 others=[other for other in configs if other != name],
                 record=record,
-                example=json.dumps(record["prompt_example"], indent=2, ensure_ascii=False),
+                example=prompts_are_public(found)
+                and json.dumps(record["prompt_example"], indent=2, ensure_ascii=False),
             )
             card.save(folder / "README.md")
         return publish(folder, repo, tag, "dataset", private, f"Evaluation of {model}: {name}")
@@ -99,23 +126,25 @@ def rows(found: Report) -> Dataset:
     of: dict[str, list[samples.Sample]] = {}
     for sample in samples.load(place / "samples.jsonl"):
         of.setdefault(sample.task_id, []).append(sample)
-    scores = list(found.rows[0]["passed"])
+    scores = list(dict.fromkeys(score for row in found.rows for score in row["passed"]))
+    public = prompts_are_public(found)
     parts = list(found.rows[0]["outcomes"][0])
     traits = [key for key in found.rows[0] if key not in ("task_id", "passed", "outcomes", "messages", "seconds")]
     made = []
     for row in found.rows:
         for at, (sample, outcomes) in enumerate(zip(of[row["task_id"]], row["outcomes"], strict=True)):
+            passed = {score: row["passed"].get(score) for score in scores}  # lm-eval's tasks differ in this
+            said = {"prompt": prompts[row["task_id"]], "text": _plain(sample.text), "program": _plain(sample.program)}
             made.append(
                 {
                     "task_id": row["task_id"],
                     **{trait: row[trait] for trait in traits},
                     "sample": sample.index,
-                    "prompt": prompts[row["task_id"]] if prompts_are_public(found) else [],
-                    "text": _plain(sample.text),
-                    "program": _plain(sample.program),
+                    **(said if public else {}),
                     "finish_reason": sample.finish_reason,
                     "tokens": sample.tokens,
-                    "passed": {score: row["passed"][score][at] for score in scores},
+                    "passed": {score: flags and flags[at] for score, flags in passed.items()},
+                    "shares": {score: shares.get(row["task_id"]) for score, shares in found.shares.items()},
                     "outcomes": outcomes,
                     "errors": {part: _kind(message) for part, message in row["messages"][at].items()},
                 }
@@ -125,17 +154,19 @@ def rows(found: Report) -> Dataset:
         "task_id": text,
         **dict.fromkeys(traits, text),
         "sample": number,
-        "prompt": [{"role": text, "content": text}],
-        **dict.fromkeys(("text", "program", "finish_reason"), text),
+        **({"prompt": [{"role": text, "content": text}], "text": text, "program": text} if public else {}),
+        "finish_reason": text,
         "tokens": number,
         "passed": dict.fromkeys(scores, Value("bool")),
+        "shares": dict.fromkeys(found.shares, Value("float64")),
         "outcomes": dict.fromkeys(parts, text),
         "errors": dict.fromkeys(parts, text),
     }
-    return Dataset.from_list(made, features=Features(features))
+    rows = Dataset.from_list(made, features=Features(features))
+    return rows if scores else rows.remove_columns("passed")  # parquet has no mapping without keys
 
 
-def summary(found: Report, model: str, weights: str) -> dict[str, Any]:
+def summary(found: Report, model: str, weights: str | None) -> dict[str, Any]:
     """The record of a report that is published: what it says of this machine and of hidden tests is left out."""
     record = found.record
     kept = ("bench", "dataset", "data_version", "harness", "plum_hub", "rates", "outcomes", "by", "prompt_example")
@@ -148,11 +179,12 @@ def summary(found: Report, model: str, weights: str) -> dict[str, Any]:
         "references": {"total": references["total"], "failing": sorted(references["failing"])},
         **{key: record[key] for key in kept},
         **({} if prompts_are_public(found) else {"prompt_example": []}),
+        **({"few_shot": record["few_shot"]} if "few_shot" in record else {}),
     }
 
 
 def prompts_are_public(found: Report) -> bool:
-    """Whether a benchmark's questions may be shown: some of lm-eval's data are behind a gate, to stay off the web."""
+    """Whether questions and answers may be shown: some of lm-eval's data are behind a gate, to stay off the web."""
     return not str(found.record["bench"]).startswith("lm-eval:")
 
 

@@ -274,8 +274,8 @@ def _place(engine: EngineName, name: str, settings: Settings, folder: Path) -> t
         "transformers": importlib.metadata.version("transformers"),
         "style": settings.style,
         "n": 1,
-        "temperature": 0.0,
-        "top_p": 1.0,
+        "temperature": None,  # the task's own, see `_sampling`
+        "top_p": None,
         "max_new_tokens": settings.max_new_tokens,
         "seed": settings.seed,
         "batch_size": settings.batch_size or BATCH,
@@ -325,14 +325,17 @@ def _report(name: str, results: dict[str, Any], asked: dict[str, Any], checkpoin
     silent = [row["outcomes"][0][ANSWER] == "no_answer" for row in rows]
     configs = [results["configs"][leaf] for leaf in by_leaf]
     datasets = sorted({str(config.get("dataset_path") or leaf) for leaf, config in zip(by_leaf, configs, strict=True)})
+    parts = {str(config["dataset_name"]) for config in configs if config.get("dataset_name")}
     versions = [f"{leaf} {results['versions'].get(leaf)}" for leaf in by_leaf]
     counts = [results["n-samples"][leaf] for leaf in by_leaf]
     asked_of, total = (sum(count[which] for count in counts) for which in ("effective", "original"))
     record = {
-        "asked": asked | {"prompts": digest},
+        "asked": asked | {"prompts": digest} | _sampling(configs),
         "prompt_example": next(iter(prompts.values())),
         "bench": name,
         "dataset": ", ".join(datasets),
+        "dataset_config": parts.pop() if len(parts) == 1 else "",
+        "public": True,
         "data_version": ", ".join([*_revisions(datasets), *(versions if len(versions) < 5 else [])]),
         "harness": f"lm-eval {asked['lm_eval']}",
         "plum_hub": __version__,
@@ -346,6 +349,17 @@ def _report(name: str, results: dict[str, Any], asked: dict[str, Any], checkpoin
         "by": by,
     }
     return Report(scores, shares, record, rows)
+
+
+def _sampling(configs: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Temperature and top_p, where all tasks write texts and have the same; None for likelihoods."""
+    found = set[tuple[float | None, float | None]]()
+    for config in configs:
+        said, writes = config.get("generation_kwargs") or {}, config.get("output_type") == "generate_until"
+        greedy = not said.get("do_sample", said.get("temperature"))  # as the harness has it
+        found.add((0.0 if greedy else said.get("temperature"), said.get("top_p")) if writes else (None, None))
+    temperature, top_p = found.pop() if len(found) == 1 else (None, None)
+    return {"temperature": temperature, "top_p": top_p if temperature else None}
 
 
 def _values(samples: list[dict[str, Any]], metric: str) -> dict[str, float]:

@@ -83,7 +83,7 @@ def _card(readme: str) -> dict[str, Any]:
 
 def front_matter(readme: str) -> str | None:
     """The text between the two lines of dashes at the top of a README; None if they are not there."""
-    found = re.match(r"\s*---[ \t]*\r?\n(.*?\n)??---[ \t]*(\r?\n|$)", readme, re.DOTALL)
+    found = re.match(r"\ufeff?\s*---[ \t]*\r?\n(.*?\n)??---[ \t]*(\r?\n|$)", readme, re.DOTALL)
     return found[1] or "" if found else None
 
 

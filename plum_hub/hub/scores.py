@@ -32,20 +32,23 @@ def result(score: Score, record: dict[str, Any], **more: Any) -> dict[str, Any]:
             samples, become the entry's source as well.
     """
     asked = record["asked"]
-    greedy = asked["temperature"] == 0
+    sampled, of_lm_eval = bool(asked["temperature"]), score.bench.startswith("lm-eval:")
+    shots = record.get("few_shot") or {}  # by task; of a group as well where its tasks have the same number
     arguments = {
         "harness": record["harness"],
         "engine": engine(record),
         "style": asked["style"],
-        "samples_per_task": 1 if greedy else asked["n"],
+        "samples_per_task": asked["n"] if sampled else 1,
         "temperature": asked["temperature"],
-        "top_p": None if greedy else asked["top_p"],
+        "top_p": asked["top_p"] if sampled else None,
         "max_new_tokens": asked["max_new_tokens"],
-        "seed": None if greedy else asked["seed"],
+        "seed": asked["seed"] if sampled else None,
+        "few_shot": shots.get(score.bench.removeprefix("lm-eval:"), shots or None),
         "ci95": list(score.ci95),
         "tasks": score.n,
         "tasks_left_out": len(record["references"]["failing"]),
-        "unusable": record["rates"]["unusable"],
+        "unusable": record["rates"].get("unusable"),
+        "no_answer": record["rates"].get("no_answer"),
         "prompts": asked["prompts"],
         "plum_hub": record["plum_hub"],
     }
@@ -53,11 +56,11 @@ def result(score: Score, record: dict[str, Any], **more: Any) -> dict[str, Any]:
     dataset = {
         "name": score.bench,
         "type": record["dataset"],
-        "config": record["bench"].partition(":")[2],
+        "config": record.get("dataset_config", "" if of_lm_eval else record["bench"].partition(":")[2]),
         "revision": record["data_version"],
     }
     value: dict[str, Any] = {
-        "task": {"type": "text-generation", "name": "Code generation"},
+        "task": {"type": "text-generation", "name": "Text generation" if of_lm_eval else "Code generation"},
         "dataset": {key: text for key, text in dataset.items() if text},
         "metrics": [
             {
@@ -75,7 +78,8 @@ def result(score: Score, record: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def engine(record: dict[str, Any]) -> str:
     """The engine's name for a person: transformers, vllm, openai."""
-    return str(record["asked"]["engine"]).removesuffix("Engine").lower()
+    name = str(record["asked"]["engine"]).removesuffix("Engine").lower()
+    return "transformers" if name == "hf" else name
 
 
 def merge(
@@ -144,9 +148,10 @@ def result_file(score: Score, record: dict[str, Any], task: str, source: str, da
         date=date,
         source_url=source,
         source_name="samples and outcomes",
-        notes=f"{score.metric} in percent; harness {record['harness']}; data {record['data_version']}; "
-        f"{samples} samples a task at temperature {asked['temperature']:g}; {engine(record)}, {asked['style']}; "
-        f"plum-hub {record['plum_hub']}",
+        notes=f"{score.metric} in percent, {score.n} tasks; harness {record['harness']}; data "
+        f"{record['data_version']}; {samples} samples a task at temperature {asked['temperature']:g}, at most "
+        f"{asked['max_new_tokens']} tokens; {record['rates']['unusable']:.1%} of them without a usable program; "
+        f"{engine(record)}, {asked['style']}; plum-hub {record['plum_hub']}",
     )
     name = re.sub(r"[^a-z0-9]+", "-", score.key.lower().replace("+", "-plus")).strip("-")
     entry_of = result(score, record)

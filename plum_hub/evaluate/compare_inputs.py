@@ -158,7 +158,7 @@ def _file(path: Path) -> list[Found]:
 def _report(path: Path) -> Found:
     try:
         found = report.read(path)
-        shares = {re.sub(r" \((T=.*, )?n=\d+\)$", "", key): _even(tasks) for key, tasks in found.shares.items()}
+        shares = {re.sub(r" \((T=.*, )?n=[\d to]+\)$", "", key): _even(tasks) for key, tasks in found.shares.items()}
         return Found(found.scores[0].checkpoint, found.record["bench"], shares, _traits(found.rows), found.record, path)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
